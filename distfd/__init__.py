@@ -158,11 +158,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import distfd`` costs next to nothing."""
-    if name in ("plot", "events"):
+    if name in ("plot", "events", "errors"):
         # Modules, and so no public names of their own; they are there without an import of their own.
         return importlib.import_module(f"distfd.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module 'distfd' has no attribute {name!r}")
+        from distfd.core.other_names import what_to_call
+
+        raise AttributeError(f"module 'distfd' has no attribute {name!r}{what_to_call(name, __all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

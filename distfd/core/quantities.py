@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import timedelta
 from typing import Any
@@ -33,10 +34,11 @@ def in_seconds(given: Any) -> str:
         return f"; that is {given.total_seconds():g}"
     if not isinstance(given, str):
         return ""
-    try:
+    with contextlib.suppress(ValueError):
         return f"; that is {seconds(given):g}"
-    except ValueError:
-        return ""
+    with contextlib.suppress(ValueError):
+        return f"; give the number {float(given):g}"
+    return ""
 
 
 def size(text: str) -> int:

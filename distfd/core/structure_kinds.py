@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -77,6 +77,8 @@ def is_frame(x: Any) -> bool:
 
 def library_of(x: Any) -> str | None:
     """The library, among the imported ones, that can split an object."""
+    if isinstance(x, Iterator):
+        return None  # JAX warns of one, and will raise an error
     for library in ("jax", "optree"):
         if library in sys.modules:
             children, _ = one_level(library, x)

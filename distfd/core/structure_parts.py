@@ -287,7 +287,7 @@ def numbers_of(x: Any, what: str) -> NDArray[np.float64]:
         try:
             return real_array(x)
         except ValueError as error:
-            raise InputError(f"{what} must be a real number or an array of them (was {told(x)}: {error})") from error
+            raise InputError(f"{what} must be a real number or an array of them (was {told(x)}: {error})") from None
     raise InputError(f"{what} must be a real number or an array of them (was None)")
 
 

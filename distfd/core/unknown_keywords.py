@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from distfd.core.errors import DistfdError
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ _INSTEAD: dict[str, str] = {
             *("n_cores", "n_jobs", "n_workers", "num_workers", "workers", "processes", "n_procs", "nproc", "n_cpus"),
             *("cores", "ncores", "num_cores", "ncpus", "cpus", "processors"),
             *("num_cpus", "parallel", "threads", "n_threads", "max_workers", "pool", "backend", "client", "slots"),
+            *("batch_evaluator", "batch_size", "UseParallel"),
         ),
         _EXECUTOR,
     ),
@@ -66,7 +70,10 @@ _INSTEAD: dict[str, str] = {
     **dict.fromkeys(("cache", "checkpoint", "memo", "database", "db", "resume"), _STORE),
     **dict.fromkeys(("maxiter", "max_iter", "maxfev", "maxfun", "max_evaluations", "max_iterations"), _LIMITS),
     **dict.fromkeys(("target", "tolerance", "tol", "max_wall_time"), _LIMITS),
-    **dict.fromkeys(("lower", "upper", "lb", "ub", "low", "high"), "give bounds: scipy.optimize.Bounds(lower, upper)"),
+    **dict.fromkeys(
+        ("lower", "upper", "lb", "ub", "low", "high", "lower_bounds", "upper_bounds"),
+        "give bounds: scipy.optimize.Bounds(lower, upper)",
+    ),
     **dict.fromkeys(("fixed", "fix", "vary", "free"), _FIXED),
     **dict.fromkeys(("maximize", "maximise", "direction", "sense", "sign"), _MAXIMISE),
     **dict.fromkeys(("weights", "weight", "dy", "yerr", "data_err"), _SIGMA),
@@ -83,6 +90,11 @@ _INSTEAD: dict[str, str] = {
         ("f0", "fx", "fun0"), 'an Evaluator keeps J(x) between its calls; with store="values.sqlite" all do'
     ),
     "sparsity": "jacobian and hessian take it",
+    **dict.fromkeys(
+        ("argnums", "argnum", "wrt"),
+        "derivatives are those by x0; give what J takes beside it as args=(...), or x0 as a dict of several arrays",
+    ),
+    **dict.fromkeys(("has_aux", "holomorphic", "allow_int"), "J returns numbers alone"),
     **dict.fromkeys(("jac_sparsity", "sparsity_pattern"), "give sparsity, to jacobian, hessian or least_squares"),
     **dict.fromkeys(("seed", "rng", "random_state"), "nothing here is random"),
     **dict.fromkeys(("address", "ray_address"), 'give executor=distfd.RayExecutor(address="...")'),
@@ -111,6 +123,36 @@ def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
         first = "give verbose=1 or 2; or " if _INSTEAD[word] is _WATCH and "verbose" in known else ""
         return f"{begin}; {first}{_INSTEAD[word]}"
     return begin + (did_you_mean(word, known) or f"; it has {', '.join(known)}")
+
+
+def _lacks(name: str, missing: list[str], given: tuple[Any, ...]) -> str:
+    """The message of a TypeError for arguments that were not given."""
+    hint = ""
+    if missing == ["x0"] and len(given) == 1 and callable(given[0]):
+        hint = f"; distfd.{name}(fun, x0) is the result at x0, and no function that computes it"
+    return f"{name}() needs {' and '.join(one for one in missing if one != 'self')} too{hint}"
+
+
+def without_own_frames(error: DistfdError) -> DistfdError:
+    """The error with the user's lines alone in its traceback: its message says what ours would.
+
+    All lines stay where Python runs in development mode (``python -X dev``).
+    """
+    if sys.flags.dev_mode:
+        return error
+    entries, entry = [], error.__traceback__
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    kept: TracebackType | None = None
+    for one in reversed(entries):
+        if str(one.tb_frame.f_globals.get("__name__")).partition(".")[0] not in _OURS:
+            kept = TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return error.with_traceback(kept)
+
+
+_OURS = ("distfd", "contextlib")
+"""Packages whose frames say nothing to the user."""
 
 
 def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -150,6 +192,8 @@ def answering(
     before : container of str
         For a method, the keywords that are given where its object is made.
     """
+    given = [one for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    needed = [one.name for one in given if one.default is one.empty]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     known = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "self"}
     places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -166,7 +210,13 @@ def answering(
         if len(args) > len(places):
             takes = f"{told} by position alone; give the others by name" if told else "all arguments by name"
             raise TypeError(f"{name}() takes {takes}{_example(known)} (got {args[len(places)]!r})")
-        return function(*args, **kwargs)
+        missing = [one for one in needed[len(args) :] if one not in kwargs]
+        if missing:
+            raise TypeError(_lacks(name, missing, args))
+        try:
+            return function(*args, **kwargs)
+        except DistfdError as error:
+            raise without_own_frames(error)  # noqa: B904  # it is the same error
 
     if signature != inspect.signature(function):
         # Not for methods: a copy of it, as functools.update_wrapper makes of a bound one, would have ``self`` in it.

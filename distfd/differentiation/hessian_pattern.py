@@ -82,7 +82,7 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
     except (TypeError, ValueError, IndexError) as error:  # IndexError: older SciPy, for a one-dimensional mask
-        raise InputError(f"sparsity: must be a mask ({d}, {d}) or a sparse array ({error})") from error
+        raise InputError(f"sparsity: must be a mask ({d}, {d}) or a sparse array ({error})") from None
     if mask.shape != (d, d):
         raise InputError(f"sparsity: of a Hessian must be a mask ({d}, {d}) (had shape {mask.shape})")
     mask.sum_duplicates()

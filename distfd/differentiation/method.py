@@ -184,10 +184,14 @@ def check_x(
     x = np.atleast_1d(as_real("x0", x0))
     if x.ndim != 1 or not len(x):
         hint = "; a dict may hold arrays of any shape, such as {'x': x0}: J gets it as it is" if x.ndim > 1 else ""
+        if x.ndim == 2 and 1 in x.shape:
+            hint += "; numpy.ravel(x0) has one dimension"
         raise InputError(f"x0: must be a one-dimensional array of real numbers (had shape {x.shape}){hint}")
     bad = np.flatnonzero(~np.isfinite(x))
     if len(bad):
-        raise InputError(f"x0: {label(int(bad[0]))} is {x[bad[0]]}; every coordinate must be finite")
+        k = int(bad[0])
+        given = np.atleast_1d(np.asarray(x0, dtype=object))[k]
+        raise InputError(f"x0: {label(k)} is {x[k] if given is not None else None}; every coordinate must be finite")
     if lower is not None and upper is not None:
         outside = np.flatnonzero((x < lower) | (x > upper))
         if len(outside):

@@ -143,7 +143,7 @@ def as_bounds(
     except ValueError as error:
         raise InputError(
             f"bounds: need a scipy.optimize.Bounds or {d} (lower, upper) pairs, one for each coordinate ({error})"
-        ) from error
+        ) from None
     if not arrays and x is not None and d == 2 and _are_arrays(lower, upper, x):
         raise InputError(
             f"bounds: as (lower, upper) pairs, one for each coordinate, ({lower[0]}, {upper[0]}) and ({lower[1]}, "
@@ -178,7 +178,9 @@ def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.fl
         limits = f"{-np.inf if pairs[0] is None else pairs[0]}, {np.inf if pairs[1] is None else pairs[1]}"
         raise ValueError(f"was {bounds!r}; to bound each coordinate by these two give Bounds({limits})")
     if len(pairs) != d:
-        raise ValueError(f"got {len(pairs)}")
+        arrays = len(pairs) == 2 and all(np.shape(one) == (d,) for one in pairs)
+        hint = f"; for arrays of {d} lower and {d} upper bounds give scipy.optimize.Bounds(lb, ub)" if arrays else ""
+        raise ValueError(f"got {len(pairs)}{hint}")
     for k, pair in enumerate(pairs):
         if not isinstance(pair, Sized) or isinstance(pair, str) or len(pair) != 2:
             raise ValueError(f"that of coordinate {k} was {pair!r}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MappingView
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,19 @@ def as_real(what: str, values: Any) -> NDArray[np.float64]:
             why = f": {error}"
     raise InputError(
         f"{what}: must be a real number or a one-dimensional array of them (was {reprlib.repr(values)}{why})"
+        f"{_instead(what, values)}"
     )
+
+
+def _instead(what: str, given: Any) -> str:
+    """The end of a sentence: what to give in place of something that is no array of numbers."""
+    if isinstance(given, type):
+        return f"; make one of it: {given.__name__}(...)"
+    if callable(given):
+        return "; J comes first, and x0 after it" if what == "x0" else ""
+    if isinstance(given, (AbstractSet, MappingView, Iterator)):
+        return "; give a list or an array of them"
+    return ""
 
 
 def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.float64]:

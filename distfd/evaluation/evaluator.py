@@ -7,7 +7,7 @@ import reprlib
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 
@@ -209,6 +209,12 @@ class Evaluator(DerivativeMethods):
         step = "SciPy's" if options.step is None else " ".join(reprlib.repr(options.step).split())
         how = f"scheme {options.scheme!r}, step {step}"
         return f"<Evaluator: {how}, {executor} with {slots}, {type(where.store).__name__}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Evaluator cannot be pickled or copied, because it holds workers and a store; make one in each process, "
+            "or share this one between threads"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -97,7 +97,7 @@ def make_plain_method(kind: str, setting: Setting, **particulars: Any) -> Method
     try:
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
-        raise InputError(f"{kind}: {error}") from error
+        raise InputError(f"{kind}: {error}") from None
     method = KINDS[kind](setting, **particulars)
     if setting.options.stencil.imaginary or not (setting.check or (setting.check is None and setting.rides)):
         return method

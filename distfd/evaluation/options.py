@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import InputError
 from distfd.core.quantities import in_seconds
 from distfd.core.records import Status
+from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.stencils import Stencil, resolve_scheme
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, positive
@@ -50,7 +51,10 @@ class DerivativeOptions:
             object.__setattr__(self, "names", _checked_names(self.names))
         if isinstance(self.step, str):
             if self.step != "auto":
-                raise InputError(f"step: must be 'auto', None, numbers > 0 or a step object (was {self.step!r})")
+                raise InputError(
+                    f"step: must be 'auto', None, numbers > 0 or a step object (was {self.step!r})"
+                    f"{did_you_mean(self.step, ('auto',))}"
+                )
             object.__setattr__(self, "step", NoiseStep())
         if self.accuracy is not None:
             self._check_accuracy(positive("accuracy", self.accuracy))

@@ -94,8 +94,8 @@ class ParameterLayout:
         self.options, self._waiting = without_names(self.options, self._waiting)
         self._adopt(self.options, None)
         if self._waiting:
-            name = next(iter(self._waiting))
-            raise InputError(f"{name}: is given by name, but x0 has no names; give both as dicts, or both as arrays")
+            name, given = next(iter(self._waiting.items()))
+            raise InputError(f"{name}: is given by name, but x0 has no names; {_instead(name, given)}")
 
     def unflatten(self, x: NDArray[Any]) -> Any:
         """Numbers (d,) as J is given them."""
@@ -125,7 +125,7 @@ class ParameterLayout:
         """What a user's gradient has given, as numbers; it says nothing of x."""
         if self.structure is not None and is_structured(given):
             return self.structure.flatten(given, "grad")
-        if isinstance(given, Mapping):
+        if isinstance(given, Mapping) and self.options.names is None:
             raise InputError("grad: is given by name, but x0 has no names; give both as dicts, or both as arrays")
         return in_order_of(self.options.names, given, "grad")  # type: ignore[no-any-return]  # checked where it is used
 
@@ -134,3 +134,13 @@ class ParameterLayout:
         if self.structure is None or not is_structured(x):
             return result
         return structured_result(result, self.structure)
+
+
+def _instead(name: str, given: Any) -> str:
+    """What to give in place of an option by name, where x has no names."""
+    words = given if isinstance(given, Mapping) else vars(given) if hasattr(given, "__dict__") else {}
+    if name == "bounds" and {"lower", "upper"} & set(words):
+        return "give scipy.optimize.Bounds(lower, upper)"
+    if name == "step" and set(words) == {"absolute"}:
+        return "give distfd.AbsoluteStep(h)"
+    return "give both as dicts, or both as arrays, with names=[...] for those of the coordinates"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.structure import make_structure
 from distfd.core.structure_kinds import has_labels, has_names, is_frame, is_named_series, is_series, is_structured
 from distfd.core.structure_parts import few
 from distfd.differentiation.steps import AbsoluteStep, MixedStep, NoiseStep, positive
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from distfd.core.structure import Structure
 
@@ -57,15 +59,22 @@ def _is_pair(one: Any) -> bool:
 def without_names(options: DerivativeOptions, waiting: Mapping[str, Any]) -> tuple[DerivativeOptions, dict[str, Any]]:
     """The options for a flat x: a Series is its numbers then, in the order of ``names`` where these are given.
 
-    What is by name otherwise still waits.
+    A dict has the keys of ``names``. What is by name otherwise still waits.
     """
     given = {name: flat_numbers(name, value, options.names) for name, value in waiting.items()}
     found = {name: value for name, value in given.items() if value is not None}
     return replace(options, **found), {name: value for name, value in waiting.items() if name not in found}
 
 
+def _structure_of(names: Sequence[str]) -> Structure:
+    """A dict with these keys, for what is given by the names of an array."""
+    return make_structure(dict.fromkeys(names, 0.0), "names")
+
+
 def flat_numbers(what: str, value: Any, names: Sequence[str] | None) -> Any:
-    """The numbers of a Series, of several, or of a step that holds one; None for anything else."""
+    """The numbers of a Series, of several, or of a step that holds one; with names of a dict too; else None."""
+    if names is not None and isinstance(value.h if isinstance(value, AbsoluteStep) else value, Mapping):
+        return _resolved(what, value, _structure_of(names))
     if isinstance(value, AbsoluteStep):
         numbers = flat_numbers(what, value.h, names)
         return None if numbers is None else type(value)(numbers)
@@ -79,7 +88,7 @@ def flat_numbers(what: str, value: Any, names: Sequence[str] | None) -> Any:
 
 
 def in_order_of(names: Sequence[str] | None, given: Any, what: str, *, columns_alone: bool = False) -> Any:
-    """A Series or a DataFrame whose labels are the names of the coordinates, in their order.
+    """A Series or a DataFrame whose labels are the names of the coordinates, in their order, or a dict of them.
 
     Labels that are numbers, and anything but these two, stay as they are.
 
@@ -93,6 +102,8 @@ def in_order_of(names: Sequence[str] | None, given: Any, what: str, *, columns_a
     InputError
         If it has other names than the coordinates have.
     """
+    if names is not None and isinstance(given, Mapping):
+        return _structure_of(names).flatten(given, what)
     if names is None or not (is_named_series(given) or is_frame(given)):
         return given
     axes = (given.index,) if is_series(given) else (given.index, given.columns)

@@ -20,7 +20,7 @@ def make_executor(executor: str | Executor) -> Executor:
     InputError
         If there is none of that name.
     """
-    if isinstance(executor, type):
+    if isinstance(executor, type) and executor.__module__.partition(".")[0] not in ("concurrent", "multiprocessing"):
         raise InputError(f"executor: is the class {executor.__name__}; make one of it: {executor.__name__}()")
     if not isinstance(executor, str):
         if (found := adapted(executor)) is None:
@@ -38,4 +38,6 @@ def make_executor(executor: str | Executor) -> Executor:
 
         return SerialExecutor()
     hint = did_you_mean(executor, ("ray", "serial"))
+    if executor == "auto" or ":" in executor:
+        hint = f"; the address of a cluster goes to distfd.RayExecutor(address={executor!r})"
     raise InputError(f"executor: there is no {executor!r}; use ray, serial, or an executor object{hint}")

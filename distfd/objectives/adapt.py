@@ -41,8 +41,9 @@ def as_objective(
             f"{fun.__name__}(), or a class with a method evaluate(x)"
         )
     if callable(fun):
+        _check_call(fun, args, kwargs or {})
         return PythonObjective(fun, args, kwargs or {}, version)
-    hint = "; give the simulator's class, not an instance" if hasattr(fun, "evaluate") else ""
+    hint = "; give the simulator's class, not an instance" if hasattr(fun, "evaluate") else "; give what computes J(x)"
     if isinstance(fun, str):
         hint = "; give the function itself, not its name"
     if type(fun).__name__ == "Evaluator":
@@ -50,6 +51,38 @@ def as_objective(
     elif isinstance(fun, (list, tuple, int, float)) or type(fun).__name__ == "ndarray":
         hint = "; J comes first, and x0 second"
     raise InputError(f"fun: must be callable, a simulator class or an objective (was {type(fun).__name__}){hint}")
+
+
+def _check_call(fun: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """See that J can be called as distfd calls it, before anything is started for it.
+
+    Raises
+    ------
+    InputError
+        If it takes other arguments, or does not return its value at once.
+    """
+    for code in (fun, type(fun).__call__):
+        if inspect.iscoroutinefunction(code):
+            raise InputError(
+                "fun: is async, and distfd calls J as an ordinary function; wrap it: lambda x: asyncio.run(J(x))"
+            )
+        if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+            raise InputError("fun: has yield in it, and so returns a generator; J must return its value")
+    try:
+        # Not that of what it wraps, as a wrapper may give this arguments of its own.
+        signature = inspect.signature(fun, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some callables say nothing of their arguments
+    try:
+        signature.bind(None, *args, **kwargs)
+    except TypeError as error:
+        what = "J(x, *args, **kwargs)" if args and kwargs else "J(x, *args)" if args else "J(x)"
+        if kwargs and not args:
+            what = "J(x, **kwargs)"
+        hint = "x is one array with all parameters; lambda x: J(*x) spreads it, args=(...) are J's further arguments"
+        if inspect.isclass(fun):
+            hint = f"{fun.__name__} is a class; give one of its objects, a method of one, or a class with evaluate(x)"
+        raise InputError(f"fun: cannot be called as {what}: {error}; {hint}") from None
 
 
 def _checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any] | None]:

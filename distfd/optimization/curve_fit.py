@@ -190,6 +190,11 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
             f"p0: must be an array, in the order of f's parameters (was {type(p0).__name__}); distfd.least_squares "
             "takes a dict or another structure"
         )
+    pairs = not hasattr(bounds, "lb") and not (isinstance(bounds, (list, tuple, np.ndarray)) and len(bounds) == 2)
+    if pairs:
+        raise InputError(
+            f"bounds: must be (lower, upper), each a number or an array, or a scipy.optimize.Bounds (was {bounds!r})"
+        )
     _check_masks(xdata=xdata, ydata=ydata, sigma=sigma)
     _check_start(f, p0)
     theirs: dict[str, Any] = {name: value for name, value in options.items() if name in _SCIPYS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -37,7 +37,7 @@ from distfd.optimization.weighting import make_weighting
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
@@ -282,6 +282,8 @@ def _bounds_of(bounds: Any, x0: Any, names: Sequence[str] | None) -> Any:
             return bounds
     else:
         flat = check_x(x0)
+        if names is not None and isinstance(bounds, Mapping):
+            return bounds
     return bounds if bounds is None or hasattr(bounds, "lb") else _pairs(bounds, flat, names)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import TimeUpError
+from distfd.core.errors import InputError, TimeUpError
 from distfd.core.structure_kinds import is_structured
 from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
@@ -21,7 +22,6 @@ from distfd.results.structured_result import structured_result
 from distfd.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -221,6 +221,8 @@ def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evalu
         return path
     if path is None:
         return Journal()
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"journal: must be a path or None (was {path!r})")
     from pathlib import Path
 
     about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=_plain)))

@@ -85,6 +85,9 @@ def takes_out(name: str, lower: NDArray[np.float64], upper: NDArray[np.float64])
     return np.ones(len(lower), dtype=bool) if METHODS[name].bounds and name != "trust-constr" else lower != upper
 
 
+_WITHOUT_GRADIENTS = ("nelder-mead", "powell", "cobyla", "cobyqa", "differential_evolution")
+
+
 def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
     """The method's name in its own spelling.
 
@@ -95,7 +98,13 @@ def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
     """
     found = next((known for known in METHODS if known.lower() == str(name).lower()), None)
     if found is None:
-        raise InputError(f"method: must be one of {', '.join(METHODS)} (was {name!r}){did_you_mean(name, METHODS)}")
+        hint = did_you_mean(name, METHODS)
+        if str(name).lower() in _WITHOUT_GRADIENTS:
+            hint = (
+                "; these take gradients: for a method that takes none, give the value of an Evaluator to "
+                "scipy.optimize.minimize, or the map of one where a method takes many points"
+            )
+        raise InputError(f"method: must be one of {', '.join(METHODS)} (was {name!r}){hint}")
     for what, asked in (("bounds", bounded), ("constraints", constrained)):
         if asked and not getattr(METHODS[found], what):
             others = ", ".join(known for known, traits in METHODS.items() if getattr(traits, what))

@@ -424,7 +424,8 @@ def _refused(what: str, vector: bool) -> BadValueError:
 
 def _returned(raw: Any) -> str:
     kind = f"{type(raw).__module__}.{type(raw).__qualname__}".removeprefix("builtins.")
-    return f"{_short(raw)} ({kind})"
+    hint = "; does it lack a return?" if raw is None else ""
+    return f"{_short(raw)} ({kind}){hint}"
 
 
 def one_line(error: BaseException) -> str:

@@ -119,3 +119,21 @@ def test_a_frame_is_no_part_of_x() -> None:
         api.gradient(by_name, {"w": frame}, **SERIAL)
     with pytest.raises(InputError, match=r"had shape \(2, 1\)\); a dict may hold arrays of any shape"):
         api.gradient(by_number, frame, **SERIAL)
+
+
+def test_a_dict_goes_to_the_names_of_an_array_too() -> None:
+    found = api.differentiate(by_number, AT, names=NAMES, step={"b": 1e-3}, bounds={"a": (0, 1)}, **SERIAL)
+    assert found.step.tolist() == pytest.approx([-1.5e-8, 2e-3], rel=0.01)  # a is at its upper bound
+    absolute = api.differentiate(by_number, AT, names=NAMES, step=distfd.AbsoluteStep({"b": 1e-3}), **SERIAL)
+    assert absolute.step[1] == pytest.approx(1e-3)
+    np.testing.assert_allclose(api.hvp(by_number, AT, {"b": 0.0, "a": 1.0}, names=NAMES, **SERIAL), [16, 24], rtol=1e-4)
+    best = api.minimize(lambda x: float(x @ x), AT, names=NAMES, bounds={"a": (0.5, 3)}, **SERIAL)
+    np.testing.assert_allclose(best.x, [0.5, 0.0], atol=1e-6)
+    fit = api.least_squares(
+        lambda x: x - 3, AT, names=NAMES, bounds={"b": (0, 2.5)}, x_scale={"b": 2, "a": 1}, **SERIAL
+    )
+    np.testing.assert_allclose(fit.x, [3.0, 2.5], atol=1e-4)
+    assert api.sensitivity(by_number, AT, {"b": 0.0, "a": 1.0}, names=NAMES, **SERIAL).sigma == pytest.approx(16.0)
+    for wrong in ({"c": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}):
+        with pytest.raises(InputError, match="step must have the keys 'a', 'b', and has besides 'c'"):
+            api.gradient(by_number, AT, names=NAMES, step=wrong, **SERIAL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import pickle
 from datetime import timedelta
 from typing import Any
 
@@ -233,6 +235,164 @@ def test_a_callback_that_takes_something_else_is_refused_before_j_is_called(call
 
     with pytest.raises(distfd.InputError, match="callback: must take x, or x and a state"):
         distfd.minimize(untouched, X, callback=callback, executor="serial")
+
+
+async def awaited(x: Any) -> float:
+    return cost(x)
+
+
+def yielding(x: Any) -> Any:
+    yield cost(x)
+
+
+class Plain:
+    """A class that is no simulator."""
+
+
+@pytest.mark.parametrize(
+    ("fun", "options", "answer"),
+    [
+        (lambda: 1.0, {}, r"cannot be called as J\(x\): too many"),
+        (lambda a, b: a * b, {}, r"as J\(x\): missing .* 'b'; .* lambda x: J\(\*x\) spreads it"),
+        (cost, {"args": (1,)}, r"as J\(x, \*args\): too many"),
+        (cost, {"kwargs": {"k": 1}}, r"as J\(x, \*\*kwargs\): got an unexpected keyword argument 'k'"),
+        (Plain, {}, "Plain is a class; give one of its objects"),
+        (awaited, {}, r"is async.* asyncio\.run"),
+        (yielding, {}, "returns a generator"),
+        (Plain(), {}, "was Plain.; give what computes"),
+    ],
+)
+def test_a_j_that_cannot_be_called_is_refused_before_anything_starts(fun: Any, options: Any, answer: str) -> None:
+    call: Any = distfd.gradient
+    with pytest.raises(distfd.InputError, match=rf"^fun: .*{answer}"):
+        call(fun, X, executor="no executor", **options)
+
+
+def test_a_wrapper_gives_what_it_wraps_arguments_of_its_own() -> None:
+    def scaled(x: Any, factor: float) -> float:
+        return factor * cost(x)
+
+    @functools.wraps(scaled)
+    def wrapper(x: Any) -> float:
+        return scaled(x, 2.0)
+
+    assert distfd.gradient(wrapper, X, executor="serial") == pytest.approx([4.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("x0", "answer"),
+    [
+        ({1.0, 2.0}, "give a list or an array of them"),
+        ((k for k in X), "give a list or an array of them"),
+        (cost, "J comes first"),
+        ([1.0, None], "coordinate 1 is None"),
+        ([[1.0, 2.0]], r"numpy\.ravel\(x0\) has one dimension"),
+    ],
+)
+def test_an_x0_of_another_kind(x0: Any, answer: str) -> None:
+    with pytest.raises(distfd.InputError, match=rf"^x0: .*{answer}"):
+        distfd.gradient(cost, x0, executor="serial")
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({"bounds": ([0.0] * 3, [5.0] * 3)}, r"give scipy\.optimize\.Bounds\(lb, ub\)"),
+        ({"bounds": {"lower": [0.0] * 3, "upper": [5.0] * 3}}, r"give scipy\.optimize\.Bounds\(lower, upper\)"),
+        ({"step": {"absolute": 1e-3}}, r"give distfd\.AbsoluteStep\(h\)"),
+        ({"step": distfd.NoiseStep}, r"make one of it: NoiseStep\("),
+        ({"step": "Auto"}, "did you mean 'auto'"),
+        ({"timeout": "30"}, "give the number 30"),
+        ({"observers": print}, "give a list that has it"),
+        ({"executor": "ray://host:10001"}, r"distfd\.RayExecutor\(address='ray://host:10001'\)"),
+    ],
+)
+def test_an_option_in_the_form_of_another_package(options: Any, answer: str) -> None:
+    with pytest.raises(distfd.InputError, match=answer) as caught:
+        distfd.gradient(cost, [1.0, 2.0, 3.0], **{"executor": "serial", **options})
+    assert caught.value.__cause__ is None
+
+
+def test_a_pool_of_pythons_is_no_executor() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    call: Any = distfd.gradient
+    with pytest.raises(distfd.InputError, match=r"such as distfd\.RayExecutor\(num_cpus=4\)"):
+        call(cost, X, executor=ThreadPoolExecutor)
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "answer"),
+    [
+        ("gradient", (cost,), r"needs x0 too; distfd\.gradient\(fun, x0\) is the result at x0, and no function"),
+        ("gradient", (), "needs fun and x0 too$"),
+        ("hvp", (cost, X), "needs v too$"),
+        ("Evaluator", (), "needs fun too$"),
+    ],
+)
+def test_an_argument_that_is_missing(function: str, given: tuple[Any, ...], answer: str) -> None:
+    call: Any = getattr(distfd, function)
+    with pytest.raises(TypeError, match=rf"^{function}\(\) {answer}"):
+        call(*given)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("grad", "distfd.gradient"),
+        ("Jacobian", "distfd.jacobian"),
+        ("check_grad", "distfd.check_gradient"),
+        ("jax", "import distfd.jax first"),
+        ("minimise", "did you mean 'minimize'"),
+    ],
+)
+def test_a_name_of_another_package(name: str, answer: str) -> None:
+    from distfd.core.other_names import what_to_call
+
+    assert answer in what_to_call(name, distfd.__all__)
+    if name != "jax":  # once it is imported, it is there
+        with pytest.raises(AttributeError, match=answer):
+            getattr(distfd, name)
+
+
+def test_a_refusal_shows_the_callers_lines_and_not_distfds() -> None:
+    def mine() -> None:
+        distfd.gradient(cost, [1.0, np.nan], executor="serial")
+
+    with pytest.raises(distfd.InputError) as caught:
+        mine()
+    names = [entry.name for entry in caught.traceback]
+    assert names[1:] == ["mine", "answering"]
+
+
+def test_lines_of_the_users_between_two_calls_of_distfds_are_shown() -> None:
+    def inner(x: Any) -> None:
+        distfd.gradient(cost, [np.nan], executor="serial")
+
+    with pytest.raises(distfd.InputError) as caught:
+        distfd.minimize(cost, X, callback=inner, executor="serial")
+    assert "inner" in [entry.name for entry in caught.traceback]
+
+
+def test_an_evaluator_is_not_pickled_or_copied() -> None:
+    with distfd.Evaluator(cost, executor="serial") as evaluator:
+        for way in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"an Evaluator cannot be pickled or copied, .* one in each process"):
+                way(evaluator)
+
+
+def test_methods_that_take_no_gradient() -> None:
+    call: Any = distfd.minimize
+    with pytest.raises(distfd.InputError, match="these take gradients: for a method that takes none"):
+        call(cost, X, method="Nelder-Mead", executor="serial")
+    with pytest.raises(distfd.InputError, match="journal: must be a path"):
+        call(cost, X, journal=3, executor="serial")
+
+
+def test_bounds_of_curve_fit_as_pairs() -> None:
+    call: Any = distfd.curve_fit
+    with pytest.raises(distfd.InputError, match=r"bounds: must be \(lower, upper\)"):
+        call(lambda t, a, b, c: a + b * t + c, X, X, bounds=[(0, 1)] * 3, executor="serial")
 
 
 def test_methods_that_answer_misuse_keep_their_signature_where_a_library_wraps_them() -> None:
