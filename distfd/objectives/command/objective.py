@@ -330,11 +330,7 @@ def _check_scripts(objective: ProgramSpec, base: Path) -> None:
 
 def shipped_files(objective: ProgramSpec) -> tuple[str, ...]:
     """The objective's files and folders: copied or linked ones, programs beside the configuration, scripts in argv."""
-    # A configuration makes its programs' paths absolute, so a path's form does not show which programs are the user's
-    # own.
-    programs = [path for path in (Path(step[0]) for step in objective.steps) if path.is_absolute() and path.is_file()]
-    own = [path for path in programs if path.is_relative_to(objective.base)]
-    return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *own, *scripts(objective)))))
+    return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *scripts(objective)))))
 
 
 def with_files_at(objective: _Spec, places: Mapping[str, str]) -> _Spec:

@@ -22,9 +22,10 @@ SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua
 def fingerprint(objective: ProgramSpec) -> str | None:
     """SHA-256 of the commands, inputs, files, outputs, data, value, env, names and version.
 
-    Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. So are Python
-    functions that read outputs, and the user's own modules that they import. Installed programs are not read, nor files
-    that scripts start or read; use ``version`` for those. The result is None if ``value`` is a function and there is no
+    The user's own programs are read: those below ``base`` (the folder of the configuration) or given by a relative
+    path, and scripts whose absolute paths are arguments. So are Python functions that read outputs, and the user's own
+    modules that they import. Installed programs are not read, nor files that programs start or read; use ``version``
+    for those. The result is None if ``value`` is a function and there is no
     ``version``.
     """
     if callable(objective.value) and objective.version is None:
@@ -62,9 +63,16 @@ def fingerprint(objective: ProgramSpec) -> str | None:
 
 
 def scripts(objective: ProgramSpec) -> list[Path]:
-    """Existing programs given by a relative path, and existing scripts whose absolute paths are arguments."""
-    pairs = zip(objective.steps, objective.given, strict=True)
-    local = [Path(step[0]) for step, argv in pairs if step[0] != argv[0]]
+    """The user's own programs, and existing scripts whose absolute paths are arguments."""
     named = [Path(argument) for step in objective.steps for argument in step[1:]]
     named = [path for path in named if path.is_absolute() and path.suffix.lower() in SCRIPTS]
-    return [path for path in (*local, *named) if path.is_file()]
+    return [path for path in (*_own_programs(objective), *named) if path.is_file()]
+
+
+def _own_programs(objective: ProgramSpec) -> list[Path]:
+    """Programs given by a relative path, or below the objective's folder.
+
+    A configuration makes its programs' paths absolute, so their form alone does not show which are the user's own.
+    """
+    pairs = [(Path(step[0]), argv[0]) for step, argv in zip(objective.steps, objective.given, strict=True)]
+    return [path for path, given in pairs if str(path) != given or path.is_relative_to(objective.base)]

@@ -480,3 +480,16 @@ def test_names_given_to_a_call_are_the_programs_too(tmp_path: Path) -> None:
     assert distfd.gradient(own, [1.0], names=["weight"], executor="serial") == pytest.approx([1.0])
     assert (made.names, own.names) == (None, ("mass",))
     assert made.named(["x0"]).fingerprint() == made.fingerprint()
+
+
+def test_own_programs_are_in_the_fingerprint_by_absolute_paths_too(tmp_path: Path) -> None:
+    """A configuration makes ./solver absolute; a program elsewhere is installed, and is not read."""
+    make_files(tmp_path)
+    elsewhere = tmp_path.with_name(tmp_path.name + "-installed")
+    elsewhere.write_text("1\n")
+    own = [str(tmp_path / "solver")]
+    before, installed = full(tmp_path, argv=own), full(tmp_path, argv=[str(elsewhere)])
+    (tmp_path / "solver").write_text("2\n")
+    elsewhere.write_text("2\n")
+    assert full(tmp_path, argv=own) != before
+    assert full(tmp_path, argv=[str(elsewhere)]) == installed
