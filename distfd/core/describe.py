@@ -26,6 +26,8 @@ _REMEDIES = {
 _FEW = 3
 """Largest number of changed coordinates that are named one by one."""
 
+_BASELINE_REMEDY = "correct J, or choose another x"
+"""Of an error at x itself, which is no component that could be left out."""
 _COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
 
 
@@ -89,8 +91,11 @@ def failure_message(
     if last and (program or failure.status != Status.CRASH):
         lines += ["  J said:", *("    " + line for line in last)]
     if failure.status in _REMEDIES:
-        unreal = failure.status == Status.ERROR and points.imaginary[k]
-        lines.append(f"  to do: {_COMPLEX_REMEDY if unreal else _REMEDIES[failure.status]}")
+        remedy = _REMEDIES[failure.status]
+        if failure.status == Status.ERROR:
+            at_x = not len(points.changes(k)[0])
+            remedy = _COMPLEX_REMEDY if points.imaginary[k] else _BASELINE_REMEDY if at_x else remedy
+        lines.append(f"  to do: {remedy}")
     return "\n".join(lines)
 
 

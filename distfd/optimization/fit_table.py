@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.evaluation.verbosity import plural
 from distfd.optimization.scipy_methods import MODEL
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def fit_text(
     lines += ["", *_parameters(fit_columns(statistics, names, active), statistics.fixed)]
     notes = _notes(statistics, names, getattr(result.get("derivative"), "scheme", ""))
     if result.get("n_evaluations") is not None:
-        effort = f"{result['n_evaluations']} evaluations, {result.get('n_reused', 0)} reused"
-        notes.append(f"{result['nit']} iterations, {effort}" if result.get("nit") is not None else effort)
+        effort = f"{plural(result['n_evaluations'], 'evaluation')}, {result.get('n_reused', 0)} reused"
+        notes.append(f"{plural(result['nit'], 'iteration')}, {effort}" if result.get("nit") is not None else effort)
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
@@ -105,7 +106,7 @@ def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0,
 def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan) -> list[str]:
     m, fixed = len(statistics.jacobian), int(statistics.fixed.sum())
     held = len(statistics.x) - len(statistics.free) - fixed
-    fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
+    fitted = plural(len(statistics.x), "parameter") + (f", {held} of them at a bound" if held else "")
     fitted += f", {fixed} of them fixed" if fixed else ""
     chi = "chi2" if statistics.linear else "2 cost"
     good = [f"{chi} {statistics.chi_square:.6g}"]
@@ -116,8 +117,14 @@ def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan
     if np.isfinite(r_squared):
         good.append(f"R2 {r_squared:.6g}")
     sigma = "known standard deviations" if statistics.absolute_sigma else "standard deviation estimated from them"
-    residuals = f"{m} residuals" + (f", {n_prior} of them prior values of parameters" if n_prior else "")
-    return [f"{residuals} ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]
+    residuals = plural(m, "residual") + (f", {n_prior} of them prior values of parameters" if n_prior else "")
+    free = f"{plural(statistics.degrees_of_freedom, 'degree')} of freedom"
+    return [f"{residuals} ({sigma}), {fitted}, {free}", ", ".join(good)]
+
+
+def _percent(share: float) -> str:
+    """Two digits, and no power of ten where a reader need not have one."""
+    return f"{share:.0f} %" if 10 <= share < 1e5 else f"{share:.2g} %"
 
 
 def _parameters(columns: Mapping[str, Any], fixed: NDArray[np.bool_]) -> list[str]:
@@ -128,7 +135,7 @@ def _parameters(columns: Mapping[str, Any], fixed: NDArray[np.bool_]) -> list[st
     for k in shown:
         estimate, error, bound = columns["estimate"][k], columns["standard_error"][k], columns["bound"][k]
         ends = f"[{columns['lower'][k]:.6g}, {columns['upper'][k]:.6g}]" if np.isfinite(error) else "-"
-        relative = f"{100 * error / abs(estimate):.2g} %" if np.isfinite(error) and estimate != 0 else "-"
+        relative = _percent(100 * error / abs(estimate)) if np.isfinite(error) and estimate != 0 else "-"
         mark = "fixed" if fixed[k] else "" if bound is None else f"at its {bound} bound"
         rows.append([columns["name"][k], f"{estimate:.8g}", _number(error), relative, ends, mark])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -98,3 +98,10 @@ def test_a_place_is_a_host_and_a_process(host: str, text: str) -> None:
         none.astype(int), none.astype(np.uint8), none.astype(int), none, none, none, none.astype(np.int32), host, 7, 0
     )
     assert where(batch) == text
+
+
+def test_where_j_fails_at_x_itself_no_component_can_be_left_out() -> None:
+    failure = Failure(Status.ERROR, "ValueError: no")
+    lines = failure_message(POINTS, 0, failure, coordinate_label(None), attempts=1, place="").splitlines()
+    assert lines[0] == "J failed at x itself (the baseline)"
+    assert lines[-1] == "  to do: correct J, or choose another x"

@@ -50,6 +50,16 @@ def test_it_prints_as_a_table() -> None:
     ]
 
 
+def test_one_of_a_thing_is_not_many_and_large_shares_are_plain_numbers() -> None:
+    def linear(p: Any) -> Any:
+        return np.array([p[0] - 1, p[1] * p[0] - 2, p[2], p[0] + p[2]])
+
+    text = repr(fit(linear, (2.0, 3.0, 4.0), names=("a", "b", "c")))
+    assert "4 residuals (standard deviation estimated from them), 3 parameters, 1 degree of freedom\n" in text
+    assert "  141 %  " in text
+    assert "1.4e+02" not in text
+
+
 def test_the_numbers_are_those_of_their_formulas() -> None:
     found = fit()
     chi2 = float(np.sum(found.fun**2))

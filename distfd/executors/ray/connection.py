@@ -350,7 +350,8 @@ def _probe(target: str, asked: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
     except OSError as error:
-        raise ClusterError(f"{asked}: nothing answers there ({error})") from error
+        remedy = "correct the address, or start a cluster there (ray start --head); local takes this machine instead"
+        raise ClusterError(f"{asked}: nothing answers there ({error}); {remedy}") from error
     at = (host.strip("[]"), int(port))
     pulse = probe([at], _SILENT_SECONDS)[at]
     if pulse is ServerProbe.REFUSED:
