@@ -51,10 +51,21 @@ function beside(left) {
   return { left, right: 40, top: 34, bottom: 94, containLabel: false };
 }
 
+// A logarithmic axis counts powers of ten: ECharts' own has a mark every ten decades where there are more than nine.
+const power = (value) => (value > 0 ? Math.log10(value) : null);
+const powerTick = (value) => tick(+(10 ** value).toPrecision(3));
+const decades = { type: "value", splitNumber: 8 };
+
+// Ends of an upright logarithmic axis: powers of ten, with a whole number of marks between them.
+function wholeDecades(least, most) {
+  const max = Math.ceil(most), span = Math.max(1, max - Math.floor(least)), interval = Math.ceil(span / 8);
+  return { max, interval, min: max - interval * Math.ceil(span / interval) };
+}
+
 function axis(name, more) {
   return {
     name, nameTextStyle: { color: colour("soft"), align: "left" },
-    axisLabel: { color: colour("soft"), hideOverlap: true, ...(more.type === "category" ? {} : { formatter: tick }) },
+    axisLabel: { color: colour("soft"), hideOverlap: true, ...(more.type === "category" ? {} : { formatter: more.powers ? powerTick : tick }) },
     axisLine: { lineStyle: { color: colour("rule") } }, splitLine: { lineStyle: { color: colour("rule") } }, ...more,
   };
 }
@@ -62,10 +73,9 @@ function axis(name, more) {
 function below(name, more) {
   // The range ends at any number, which has no room beside the last round one.
   // On a logarithmic axis, which may have no round number at all, it is told in few digits and within the chart.
-  const log = more.type === "log";
+  const log = more.powers;
   const ends = { showMaxLabel: more.minInterval === 1 || log ? null : false, ...(log ? { alignMinLabel: "left", alignMaxLabel: "right" } : {}) };
-  const formatter = log ? (value) => tick(+value.toPrecision(3)) : tick;
-  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter, ...ends };
+  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter: log ? powerTick : tick, ...ends };
   return axis(name, { type: "value", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: colour("soft") }, axisLabel, ...more });
 }
 
@@ -92,34 +102,35 @@ function rangesFar(values) {
 // One curve or several. Each has a name, x, y, a colour, and may be dashed, a step or an area. What is counted has
 // whole numbers at the upright axis, and "left" is the room for its labels, by default as much as they need.
 function lineOption(curves, { x, y, xLog = false, yLog, whole = false, counted = false, legend = false, limit = null, left }) {
-  const all = curves.flatMap((curve) => curve.y), [least, most] = extent(all);
+  const all = curves.flatMap((curve) => curve.y);
   const log = yLog === undefined ? rangesFar(all) : yLog;
-  const decade = (value, round) => 10 ** round(Math.log10(value));
+  const [least, most] = log ? extent(all.map(power)) : [0, 0];
   const option = base();
+  const of = (point, column) => curves[point.seriesIndex][column][point.dataIndex];
   option.tooltip = {
     ...option.tooltip, trigger: "axis",
-    formatter: (points) => [`${x} ${short(points[0].value[0])}`]
-      .concat(points.map((point) => `${point.seriesName}${curves.length > 1 ? ":" : " ="} ${short(point.value[1], 8)}`)).join("\n"),
+    formatter: (points) => [`${x} ${short(of(points[0], "x"))}`]
+      .concat(points.map((point) => `${point.seriesName}${curves.length > 1 ? ":" : " ="} ${short(of(point, "y"), 8)}`)).join("\n"),
   };
   const shown = curves.map((curve) => ({
-    type: "line", name: curve.name, data: curve.x.map((at, k) => [at, curve.y[k]]), step: curve.step ? "end" : false,
+    type: "line", name: curve.name, data: curve.x.map((at, k) => [xLog ? power(at) : at, log ? power(curve.y[k]) : curve.y[k]]), step: curve.step ? "end" : false,
     symbolSize: 6, showSymbol: curve.points || (!curve.bare && !curve.dashed && !curve.step && curve.x.length <= 150), showAllSymbol: Boolean(curve.points),
     lineStyle: { color: colour(curve.colour), width: curve.points ? 0 : curve.dashed ? 1.2 : 2, type: curve.dashed ? "dashed" : "solid" },
     itemStyle: { color: colour(curve.colour) }, areaStyle: curve.step ? { color: colour(curve.colour), opacity: 0.35 } : undefined,
   }));
   if (limit !== null) {
     shown[0].markLine = {
-      silent: true, symbol: "none", label: { show: false }, data: [{ yAxis: limit }], lineStyle: { color: colour("soft"), type: "dotted" },
+      silent: true, symbol: "none", label: { show: false }, data: [{ yAxis: log ? power(limit) : limit }], lineStyle: { color: colour("soft"), type: "dotted" },
     };
   }
   return {
     ...option,
     grid: { ...(left === undefined ? option.grid : beside(left)), top: legend ? 60 : 34 },
     ...(legend ? { legend: { top: 0, right: 0, type: "scroll", textStyle: { color: colour("ink") } } } : {}),
-    xAxis: below(x, { type: xLog ? "log" : "value", min: "dataMin", max: "dataMax", minInterval: whole ? 1 : 0 }),
+    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? { ...decades, powers: true } : {}), min: "dataMin", max: "dataMax", minInterval: whole ? 1 : 0 }),
     yAxis: axis(log ? `${y}, logarithmic` : y, {
-      type: log ? "log" : "value", scale: !curves[0].step, minInterval: counted ? 1 : 0,
-      ...(log && least > 0 && Number.isFinite(least) ? { min: decade(least, Math.floor), max: decade(most, Math.ceil) } : {}),
+      type: "value", scale: !curves[0].step, minInterval: counted ? 1 : 0,
+      ...(log ? { ...decades, powers: true } : {}), ...(log && Number.isFinite(least) ? wholeDecades(least, most) : {}),
     }),
     dataZoom: zoom({ xAxisIndex: 0 }),
     series: shown,
@@ -189,7 +200,7 @@ function gradientOption(found) {
 
 // Upright boxes between edges, from low to high.
 function boxOption(edges, low, high, { x, y, xLog = false, counted = false, words }) {
-  const option = base(), fill = colour("up");
+  const option = base(), fill = colour("up"), along = xLog ? power : (value) => value;
   const box = (params, api) => {
     const a = api.coord([api.value(0), api.value(2)]), b = api.coord([api.value(1), api.value(3)]);
     const shape = echarts.graphic.clipRectByRect(
@@ -200,12 +211,12 @@ function boxOption(edges, low, high, { x, y, xLog = false, counted = false, word
   option.tooltip = { ...option.tooltip, formatter: (point) => words(point.dataIndex) };
   return {
     ...option,
-    xAxis: below(x, { type: xLog ? "log" : "value", min: edges[0], max: edges[edges.length - 1] }),
+    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? { ...decades, powers: true } : {}), min: along(edges[0]), max: along(edges[edges.length - 1]) }),
     yAxis: axis(y, { type: "value", minInterval: counted ? 1 : 0 }),
     dataZoom: zoom({ xAxisIndex: 0 }, { filterMode: "weakFilter" }),
     series: [{
       type: "custom", renderItem: box, encode: { x: [0, 1], y: [2, 3] },
-      data: high.map((top, k) => [edges[k], edges[k + 1], low[k], top]),
+      data: high.map((top, k) => [along(edges[k]), along(edges[k + 1]), low[k], top]),
     }],
     words,
   };

@@ -184,8 +184,9 @@ def _parameters(results: Sequence[dict[str, Any]], names: list[str]) -> tuple[Pa
 
 
 def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator[Component]:
-    """One for each output and parameter, of the rows that some run has."""
-    single = all(np.ndim(result.get("derivative") or ()) < 2 for result in results)
+    """One for each output and parameter that some run has."""
+    owns = [set(result.get("names", ())) for result in results]
+    plain = [np.ndim(result.get("derivative") or ()) < 2 for result in results]
     for a, (label, at) in enumerate(_aligned_rows(results)):
         values, errors = (
             [_by_name(result, _row(_rows(result, key), row), names) for result, row in zip(results, at, strict=True)]
@@ -197,8 +198,13 @@ def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator
             spans = [np.hypot(error, first_error) for error in errors]
             bars = [np.abs(d) / np.where(span > 0, span, np.nan) for d, span in zip(differences, spans, strict=True)]
         for k, name in enumerate(names):
+            having = [b for b, row in enumerate(at) if row is not None and name in owns[b]]
+            if not having:
+                continue
+            single = all(plain[b] for b in having)  # of gradients alone: those have no outputs to number or name
             columns = (values, errors, differences, bars)
-            yield Component(name, None if single else a, label, *(_cells(column, k) for column in columns))
+            cells = (_cells(column, k) for column in columns)
+            yield Component(name, None if single else a, None if single else label, *cells)
 
 
 def _aligned_rows(results: Sequence[dict[str, Any]]) -> list[tuple[str | None, list[int | None]]]:

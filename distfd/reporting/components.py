@@ -108,7 +108,32 @@ def _notes(data: RunData) -> dict[int, str]:
     if step is not None and step.shape == (len(data.names),):
         still = np.flatnonzero(step == 0).tolist()
         notes |= {k: "does not move" for k in still if k not in notes}
-    return notes
+    return _at_bounds(data) | notes
+
+
+def _at_bounds(data: RunData) -> dict[int, str]:
+    """Where an optimisation ended at a bound: dJ/dx need not be 0 there."""
+    x = data.numbers("x")
+    if "x0" not in data.result or x is None or x.shape != (len(data.names),):
+        return {}
+    return {
+        k: f"at its {end} bound" for end in ("lower", "upper") for k in np.flatnonzero(x == _bound(data, end)).tolist()
+    }
+
+
+def _bound(data: RunData, end: str) -> NDArray[np.float64]:
+    """The parameters' bounds at one end, as the configuration writes them; NaN where there is none."""
+    found = np.full(len(data.names), np.nan)
+    parameters, common = data.config.get("parameters"), data.config.get("bounds")
+    given: Any = common.get(end) if isinstance(common, dict) else None
+    if isinstance(parameters, list):
+        given = [one.get(end) if isinstance(one, dict) else None for one in parameters]
+    if isinstance(given, list) and len(given) == len(found):
+        known = {k: each for k, each in enumerate(given) if isinstance(each, (int, float))}
+        found[list(known)] = list(known.values())
+    elif isinstance(given, (int, float)):
+        found[:] = given
+    return found
 
 
 def _names(given: Any, known: dict[str, int]) -> Iterator[str]:

@@ -39,18 +39,19 @@ def _against_ideal(data: RunData) -> Markup:
         return Markup("")
     start = result.get("start_seconds")
     since = efficiency_since_up(efficiency, wall, start)
-    told = Markup("The last session took {} where {} would be ideal: an efficiency of <strong>{}</strong>.").format(
+    told = Markup("{} took {}. The ideal is {}: an efficiency of <strong>{}</strong>.").format(
+        "The last session" if since is None else "Once the first worker was up, the last session",
         duration(wall if since is None else wall - start),
         duration(ideal),
         percent(efficiency if since is None else since),
     )
     if since is not None:
-        told += Markup(" That is since the first worker was up. It took {} before that; with it, it is {}.").format(
+        told += Markup(" The start before that took {}; with it, the efficiency is {}.").format(
             duration(start), percent(efficiency)
         )
     return Markup(
-        "<p>{} The ideal is the longest evaluation of each wave, or all of them shared among the slots, whichever is "
-        "more.</p>\n"
+        "<p>{} The ideal time of a wave is that of its longest evaluation, or of all its evaluations shared among the "
+        "slots, whichever is longer.</p>\n"
     ).format(told)
 
 
@@ -60,7 +61,7 @@ def _once_up(shares: list[Share]) -> Markup:
     rest = sum(spent.values()) - spent.get("start", 0.0)
     if not shares or not spent["useful"] or spent["start"] < 0.05 * rest:
         return Markup("")
-    return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(
+    return Markup("<p>After their start, the slots spent {} of their time in J.</p>\n").format(
         percent(spent["useful"] / rest)
     )
 

@@ -50,12 +50,13 @@ def _detail(data: RunData, one: FailedAttempt) -> Markup:
     place += f", after {duration(took)}" if np.isfinite(took) else ""
     place += one.message[len(_cause(one.message)) :]
     said = one.detail if len(one.detail) <= _LONGEST else "[cut]\n" + one.detail[-_LONGEST:]
+    tried = f", attempt {one.attempt}" if one.attempt > 1 else ""
     body = Markup("<p>It printed nothing.</p>")
     if said.strip():
         body = Markup('<pre tabindex="0" role="region" aria-label="What it said">{}</pre>').format(said)
     return Markup(
-        '<details><summary><span class="status bad">{}</span> {}: {}</summary><p>{}</p>{}</details>\n'
-    ).format(one.status, _label(data, one), _cause(one.message) or "no message", place, body)
+        '<details><summary><span class="status bad">{}</span> {}{}: {}</summary><p>{}</p>{}</details>\n'
+    ).format(one.status, _label(data, one), tried, _cause(one.message) or "no message", place, body)
 
 
 def _label(data: RunData, one: FailedAttempt) -> str:

@@ -33,7 +33,7 @@ STATES = {
 }
 """Class, word and remark of each status."""
 
-TITLES = {"minimize": "Minimisation", "least_squares": "Least-squares fit", "noise": "Noise"}
+TITLES = {"minimize": "Minimisation", "least_squares": "Least-squares fit", "noise": "Noise of J"}
 
 _COUNTS = (("n_reused", "reused"), ("n_retried", "retried"), ("n_failed", "failed"))
 
@@ -55,7 +55,7 @@ def headline_section(data: RunData, *, live: bool = False) -> Markup:
 
 def _title(data: RunData) -> str:
     d = len(data.names)
-    of = f" of {count(d, 'parameter')}" if d else ""
+    of = f"{',' if data.task == 'noise' else ' of'} {count(d, 'parameter')}" if d else ""
     scheme = data.result.get("scheme") or (data.config.get("derivative") or {}).get("scheme")
     by = f", {scheme} differences" if scheme and data.task not in ("noise", "hessian") else ""
     by = ", steps from the noise" if scheme == "auto" else by
@@ -67,7 +67,9 @@ def _message(status: str, message: str) -> Markup:
         return Markup("")
     if "\n" in message or status == "failed":
         return Markup('<pre class="message" tabindex="0" role="region" aria-label="Message">{}</pre>\n').format(message)
-    return Markup('<p class="message">{}</p>\n').format(ending_text(message))
+    ending = ending_text(message)
+    text = ending[:1].upper() + ending[1:] if status == "done" else message  # others may begin with a file's name
+    return Markup('<p class="message">{}</p>\n').format(text)
 
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
@@ -86,7 +88,9 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
     if result.get("iterations") is not None:
         ended = "converged" if result.get("converged") else "not converged"
         pairs.append(("Iterations", f"{result['iterations']}, {ended}"))
-    pairs += _check(result.get("consistency"))
+    noise = result.get("noise")
+    if isinstance(noise, dict):
+        pairs.append(("Noise of J", number(noise.get("level"), 3)))
     pairs.append(("Evaluations", _evaluations(data)))
     if data.result.get("wall_seconds") is not None:
         pairs.append(("Wall time", duration(result["wall_seconds"])))
@@ -97,7 +101,7 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         since = efficiency_since_up(result["efficiency"], wall, start)
         told = f"{percent(since)}, after a start of {duration(start)}" if since is not None else None
         pairs.append(("Efficiency", told or percent(result["efficiency"])))
-    return pairs
+    return pairs + _check(result.get("consistency"))  # a sentence, so the last
 
 
 def _check(found: Any) -> list[tuple[str, str]]:

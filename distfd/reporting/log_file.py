@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+CHECK = "check"
+"""The task of a session of ``distfd check``."""
 _LABELS = 2000
 """Largest number of failed attempts whose points' names are kept."""
 
@@ -55,6 +57,11 @@ class RunLog:
     """(pid, attempt, cause) -> points."""
     waits: list[tuple[float, str]] = field(default_factory=list)
     """(seconds, reason) of times in which nothing ran."""
+
+    @property
+    def only_checked(self) -> bool:
+        """Whether all sessions were checks of the derivative."""
+        return bool(self.sessions) and all(session.task == CHECK for session in self.sessions)
 
 
 def read_log(path: Path) -> RunLog:

@@ -24,7 +24,7 @@ def noise_section(data: RunData) -> Markup:
         status = str(noise.get("status", ""))
         parts.append(_sentence(noise.get("level"), f"{status}: {STATUSES[status]}" if status in STATUSES else status))
     elif isinstance(noise, (int, float)):
-        parts.append(_sentence(noise, "measured, or given, for the steps and the error bars"))
+        parts.append(_sentence(noise, "the steps and the error bars rest on it"))
     if data.check is not None:
         parts += _check(data.check)
         parts += [_sweep(k, one) for k, one in enumerate(sweeps(data))]

@@ -56,10 +56,13 @@ class RunData:
 
     @property
     def status(self) -> str:
-        """The status in result.json; "running", "unreadable", or "cut off" if a session ended without recording it."""
+        """The status in result.json; else "running", "unreadable", "checked", or "cut off" if it ended without one."""
         if self.writer is not None:
             return "running"
-        return "unreadable" if self.trouble else str(self.result.get("status") or "cut off")
+        if self.trouble:
+            return "unreadable"
+        checked = self.check is not None and self.log.only_checked
+        return str(self.result.get("status") or ("checked" if checked else "cut off"))
 
     @property
     def task(self) -> str:

@@ -230,7 +230,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     ]
     if clock.total > 1.05 * bars.seconds:
         lead = duration(clock.total - bars.seconds)
-        parts.append(Markup("<p>Without the {} in which Ray and workers started.</p>\n").format(lead))
+        parts.append(Markup("<p>The charts leave out the {} in which Ray and the workers started.</p>\n").format(lead))
     return Markup("").join([*parts, _table(bars)])
 
 

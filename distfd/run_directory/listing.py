@@ -216,7 +216,8 @@ def _known(run: RunDirectory, budget: _Budget) -> dict[str, Any]:
         return known | _of_status(budget.status(run.path), "running")
     result = run.listed_result(_MOST_BYTES)
     if result is None:
-        return known | _of_status(budget.status(run.path), "cut off")
+        status = budget.status(run.path)
+        return known | _of_status(status, "cut off" if status is None else status.state)
     return known | _of_result(result)
 
 

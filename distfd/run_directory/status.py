@@ -85,13 +85,17 @@ class RunStatus:
     last_failure: str = ""
     iterate: Iterate | None = None
     failure: LastFailure | None = None
+    checked: bool = False
+    """Whether ``distfd check`` has ended here, and no run has begun."""
 
     @property
     def state(self) -> str:
-        """As in result.json; "running", or "cut off" where it ended without a word, as when it is killed."""
+        """As in result.json; "running", "checked", or "cut off" where it ended without a word, as when it is killed."""
         if self.writer is not None:
             return "running"
-        return str(self.result["status"]) if self.result and "status" in self.result else "cut off"
+        if self.result and "status" in self.result:
+            return str(self.result["status"])
+        return "checked" if self.checked else "cut off"
 
     @property
     def seconds_left(self) -> float | None:
@@ -139,6 +143,8 @@ class RunStatus:
 
     def _headline(self) -> str:
         counts = f"{self.n_computed} evaluations so far, {self.n_failed_attempts} failed attempts"
+        if self.state == "checked":
+            return f"only a check was run here; distfd run computes the result: {counts}"
         if self.ended:
             return f"ended without a result; run the same command again to go on: {counts}"
         if self.running_seconds is None:
@@ -182,6 +188,7 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
         "failure": _last_failure(wave),
         "iterate": _iterate(wave),
         "started": _time(wave.get("run_started")),
+        "checked": "check_ended" in wave and "run_started" not in wave,
     }
     if writer is None:
         return RunStatus(result=run.result(), **known)

@@ -221,13 +221,13 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
     if found.components:
         remarks = [] if found.same_x else [POINTS_DIFFER]
         remarks += [f"{', '.join(names[k] for k in found.other_order)}: {OTHER_ORDER}."] if found.other_order else []
-        remarks.append(f"Differences are from {names[0]}.")
+        remarks.append(f"Each difference is that run's value minus the value of the first run, {names[0]}.")
         if any(bar is not None for each in found.components for bar in each.bars):
             remarks.append(
                 "In bars: the size of a difference divided by its error bar. Well above 1, the two runs do not agree."
             )
         parts.append(Markup("<h2>Derivatives</h2>\n<p>{}</p>\n{}").format(" ".join(remarks), _components(found, names)))
-    rows = [[key, *map(_setting, values)] for key, values in found.config]
+    rows = [[_broken_at_dots(key), *map(_setting, values)] for key, values in found.config]
     settings = table("Keys whose values differ", ["key", *heads], rows, words=range(1, len(heads) + 1))
     same = Markup("<p>They are the same, but for the output.</p>\n")
     parts.append(Markup("<h2>Configurations</h2>\n{}").format(settings if rows else same))
@@ -311,6 +311,11 @@ def _component_title(one: Component) -> str:
     if one.output_name is not None:
         return f"d {one.output_name} / d {one.name}"
     return one.name if one.output is None else f"{one.name}, output {one.output}"
+
+
+def _broken_at_dots(key: str) -> Markup:
+    """A configuration's key, which a narrow page breaks between its parts."""
+    return Markup(".<wbr>").join(key.split("."))
 
 
 def _setting(value: Any) -> str:

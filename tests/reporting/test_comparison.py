@@ -288,6 +288,20 @@ def test_second_derivatives_are_not_subtracted_from_first_ones(tmp_path: Path) -
     assert compare_runs([runs[1], runs[1]]).other_order == ()
 
 
+def test_a_gradient_beside_a_jacobian_of_other_parameters_has_its_own_names(tmp_path: Path) -> None:
+    matrix = {"derivative": [[2.0] * 3] * 2, "error": [[None] * 3] * 2, "outputs": ["lift", "drag"]}
+    runs = (
+        made(tmp_path / "one", derivative=[1.0, None, 3.0], error=[None] * 3),
+        made(tmp_path / "two", task="jacobian", **matrix, names=["p", "q", "r"]),
+    )
+    found = compare_runs(runs).components
+    assert [(each.name, each.output, each.output_name) for each in found] == [
+        *(("a", None, None), ("b", None, None), ("c", None, None)),
+        *(("p", 0, "lift"), ("q", 0, "lift"), ("r", 0, "lift")),
+        *(("p", 1, "drag"), ("q", 1, "drag"), ("r", 1, "drag")),
+    ], "a missing component has its row; a component that no run was asked for has none"
+
+
 def test_a_value_of_zero_is_a_value_and_false_is_as_if_absent() -> None:
     one = {"parameters": [{"name": "a", "lower": 0.0, "fixed": False}]}
     other = {"parameters": [{"name": "a"}]}

@@ -22,6 +22,8 @@ from distfd.reporting.page import asset, render
 from distfd.reporting.run_data import read_run
 from distfd.reporting.write import is_current, refresh_report, write_report
 from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.listing import run_row
+from distfd.run_directory.status import run_status
 
 FOREIGN = """<script>alert('1')</script>"><img src=x onerror=alert(2)>{title}%s&lt;</style></title>"""
 LOG = session(0.0, 6.0, (1.5, 5.5))
@@ -37,8 +39,8 @@ def test_the_start_of_workers_is_apart_from_the_efficiency(tmp_path: Path) -> No
     facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
     assert facts["Efficiency"] == "80 %, after a start of 7.5 s"
     text = section(root, "effort").text
-    assert "The last session took 2.5 s where 2 s would be ideal" in text
-    assert "That is since the first worker was up. It took 7.5 s before that; with it, it is 20 %." in text
+    assert "Once the first worker was up, the last session took 2.5 s. The ideal is 2 s" in text
+    assert "The start before that took 7.5 s; with it, the efficiency is 20 %." in text
     assert section(root, "effort").all("strong")[0].text == "80 %"
 
 
@@ -82,7 +84,7 @@ def test_a_session_that_waited_in_vain_takes_no_room_in_the_timeline(tmp_path: P
     made = Made(FOUR, [*session(-900.0, -100.0), *LOG], GRADIENT)
     waited, whole = page(made, tmp_path / "a"), page(Made(FOUR, LOG, GRADIENT), tmp_path / "b")
     assert drawn(waited)["timeline"]["begin"] == drawn(whole)["timeline"]["begin"]
-    assert "Without the 13 min" in section(waited, "timeline").text
+    assert "The charts leave out the 13 min" in section(waited, "timeline").text
 
 
 def test_every_evaluation_has_a_bar_of_its_kind(tmp_path: Path) -> None:
@@ -241,9 +243,42 @@ def test_failures_stand_by_point_and_central_points_are_explained(tmp_path: Path
     failures = section(page(made, tmp_path / "run"), "failures")
     labels = [name for s in failures.all("summary") for name in ("a (2 of 2)", "b (2 of 2)") if name in s.text]
     assert labels == ["a (2 of 2)", "a (2 of 2)", "b (2 of 2)"]
+    assert [", attempt 2" in s.text for s in failures.all("summary")] == [False, True, False]
     places = [one.all("p")[0].text.partition(",")[0] for one in failures.all("details")]
     assert places == ["attempt 1", "attempt 2", "attempt 1"]
     assert "the second of the 2 points of its derivative" in failures.text
+
+
+def test_a_parameter_at_its_bound_is_told_so(tmp_path: Path) -> None:
+    made = Made(FOUR, LOG, {**GRADIENT, "task": "minimize", "x0": [0.0, 0.0, 0.0], "x": [1.0, 2.0, 3.0]})
+    made.config = (
+        "task: minimize\nparameters:\n- {name: a, value: 0, lower: 1.0}\n- {name: b, value: 0, upper: 2}\n"
+        "- {name: c, value: 0, lower: 2.9}\n"
+    )
+    notes = {row[0]: row[-1] for row in cells(section(page(made, tmp_path / "run"), "result").all("table")[0])}
+    assert (notes["a"], notes["b"], notes["c"]) == ("at its lower bound", "at its upper bound", "does not move")
+    made.config = "task: minimize\nbounds: {lower: [1, null, 0], upper: 2}\n"
+    notes = {row[0]: row[-1] for row in cells(section(page(made, tmp_path / "again"), "result").all("table")[0])}
+    assert (notes["a"], notes["b"]) == ("at its lower bound", "at its upper bound")
+
+
+def test_where_only_a_check_has_run_that_is_told(tmp_path: Path) -> None:
+    began, ended = (0.0, "check_started", {"task": "check"}), (6.0, "check_ended", {"verdict": "trust"})
+    for log, told in (([began, ended], "checked"), ([*LOG[:1], began, ended], "cut off")):
+        run = Made(FOUR, log, GRADIENT).write(tmp_path / told)
+        (run.path / "result.json").unlink()
+        (run.path / "check.json").write_text("{}")
+        assert read_run(run.path).status == told
+        assert run_status(run.path).state == told
+        assert run_row(run.path, tmp_path).state == told
+
+
+def test_the_level_of_the_noise_is_among_the_first_numbers(tmp_path: Path) -> None:
+    found = {"task": "noise", "status": "done", "noise": {"level": 2.5e-7, "status": "found"}, "names": ["a", "b"]}
+    root = page(Made(FOUR, LOG, found), tmp_path / "run")
+    facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
+    assert facts["Noise of J"] == "2.5e−7"  # noqa: RUF001  # a minus sign
+    assert "Noise of J, 2 parameters" in root.all("header")[0].text
 
 
 def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:

@@ -414,3 +414,24 @@ def test_axe_finds_no_fault(browser: Any, runs: Path, scheme: str, width: int) -
                 assert [(path, one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     finally:
         watched.context.close()
+
+
+def test_a_logarithmic_axis_of_many_decades_has_many_marks(watched: Watched, runs: Path) -> None:
+    steps = [10.0**k for k in range(-12, 0)]
+    columns = {key: [1e-3 * step for step in steps] for key in ("forward", "central")}
+    noise = {f"{key}_noise": [1e-16 / step for step in steps] for key in ("forward", "central")}
+    sweep = {"name": "a", "derivative": 0.0, "error": 1e-9, "step": steps, **columns, **noise}
+    (runs / "beam" / "check.json").write_text(json.dumps({"message": "trust", "sweep": [sweep]}))
+    with PageServer(runs) as server:
+        watched.page.goto(server.address + "runs/beam/")
+        watched.page.wait_for_function("() => typeof drawn !== 'undefined' && drawn.has('sweep0')")
+        ticks = """name => drawn.get('sweep0').chart.getModel().getComponent(name).axis.getViewLabels()
+            .map(one => one.formattedLabel)"""
+        along, up = (watched.page.evaluate(ticks, name) for name in ("xAxis", "yAxis"))
+        assert {"1e-10", "1e-8", "1e-6", "1e-4", "0.01"} <= set(along)
+        assert len(up) >= 6
+        watched.page.evaluate("() => drawn.get('sweep0').canvas.focus()")
+        watched.page.keyboard.press("ArrowRight")
+        words = watched.page.evaluate("() => drawn.get('sweep0').told.textContent")
+        assert words.startswith("step 1e-12: forward 1e-15, ")
+        assert watched.complaints == []

@@ -325,7 +325,7 @@ def test_runs_side_by_side(server: PageServer, runs: Path) -> None:
     code, text, _ = get(server, "compare?run=wing&run=study%252Fb%2520c")
     assert code == 200
     assert "in bars" in text
-    assert "derivative.scheme" in text
+    assert "derivative.<wbr>scheme" in text
     for query in (
         "",
         "run=wing",
