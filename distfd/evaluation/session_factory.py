@@ -99,7 +99,8 @@ def open_session(
 
 def _as_observers(given: Any) -> tuple[Observer, ...]:
     if not isinstance(given, Iterable) or not all(map(callable, observers := tuple(given))):
-        raise InputError(f"observers: must be callables, in a list (was {given!r})")
+        hint = "; give a list that has it" if callable(given) else ""
+        raise InputError(f"observers: must be callables, in a list (was {given!r}){hint}")
     for one in observers:
         if isinstance(one, type) and "__call__" in vars(one):
             raise InputError(f"observers: has the class {one.__name__}; make one of it: {one.__name__}()")

@@ -10,7 +10,7 @@ import numpy as np
 from distfd.core.records import Status
 from distfd.scheduling.assignment import issue, next_issue
 from distfd.scheduling.lost_slots import LostSlots, overran, setup_overran
-from distfd.scheduling.optional_points import drop_hopeless, end_late, late_slots
+from distfd.scheduling.optional_deadlines import drop_hopeless, end_late, late_slots
 from distfd.scheduling.timeouts import WORTH_ENDING, next_kill, out_of_time, overdue_slots, setup_limits
 from distfd.scheduling.wave_state import WaveState
 from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
