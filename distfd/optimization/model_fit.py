@@ -68,6 +68,9 @@ _CLEAR = 1.0
 """The noise is accepted if it raises the logarithm of the likelihood by this much for each number observed."""
 _FALL, _BEYOND = 0.1, 10.0
 """A fall of this part of the cost, by this many standard deviations of its noise, shows that the end is no minimum."""
+_GROWN = 4.0
+"""A variable that has grown to more than this many times the size that its start suggested has its own size from then
+on."""
 _WIDER = 0.01
 """When better slopes have changed the model, the trust region has at least this part of the first radius."""
 
@@ -152,7 +155,8 @@ class ModelSearch:
     loss : Loss
     options : ModelOptions
     adapts : bool
-        Whether the first slopes may enlarge the typical sizes of variables that start near 0.
+        Whether the typical sizes come only from x0. The first slopes may then enlarge those of variables that start
+        near 0, and variables that grow far beyond x0 enlarge their own.
 
     Attributes
     ----------
@@ -199,6 +203,7 @@ class ModelSearch:
         self._free = self.lower < self.upper
         self._radius = self._first_radius = _FIRST_RADIUS * float(np.sqrt(self._free.sum()))
         self._sizes = self.typical.copy()
+        self._grows = self.adapts
         if self.noise is None:
             self.noise = self.options.noise
 
@@ -300,6 +305,8 @@ class ModelSearch:
                 self.converged = "xtol: the trust region is as small"
             return False
         self._resize(ratio, length, held=length > _EDGE * self._radius * proposal.factor)
+        if self._grows:
+            self._grow(there.x)
         step, size = float(np.linalg.norm(there.x - self.x)), float(np.linalg.norm(self.x))
         old, self._moved = self.cost, True
         self._move(there, there.residuals)
@@ -414,6 +421,17 @@ class ModelSearch:
             self._radius = max(0.5 * length, 0.25 * self._radius) if length < self._radius else 0.5 * self._radius
         elif ratio > _GOOD:
             self._radius = max(self._radius, 2.0 * length)
+
+    def _grow(self, x: Floats) -> None:
+        """Gives variables that have grown far beyond their typical sizes their sizes at x, the next best point.
+
+        A trust region by old sizes would allow all variables the step that the grown ones need.
+        """
+        step, grown = x - self.x, np.abs(x) > _GROWN * self.typical
+        if grown.any():
+            old = float(np.linalg.norm(step / self.typical))
+            self.typical = np.where(grown, np.abs(x), self.typical)
+            self._radius *= float(np.linalg.norm(step / self.typical)) / old  # the step is as long, by the radius
 
     def _observe(self, one: Evaluated) -> None:
         if one.residuals is None:

@@ -140,7 +140,7 @@ class _Run:
             if self._searches.ended(stuck=not trials):
                 continue
             if end := self._end(trials):
-                if self._searches.begins_at_the_end():
+                if self._searches.ended(stuck=True) or self._searches.begins_at_the_end():
                     continue
                 success, message = end
                 return OptimizeResult(x=search.x, success=success, status=int(success), message=message, nit=iterations)

@@ -112,8 +112,11 @@ class SecondSearch:
     def _is_flat(self) -> bool:
         """Whether all variables have lost most of the influence that they had elsewhere.
 
-        Or one of them all of it, where the others have been fitted: before that it may come back.
+        Or one of them all of it, where the others have been fitted: before that it may come back. Where the residuals
+        vanish nothing is to be found elsewhere.
         """
+        if self.search.cost == 0:
+            return False
         influence = self.search.influence()
         self._most = influence if self._most is None else np.maximum(self._most, influence)
         free = self.search.lower < self.search.upper

@@ -206,7 +206,7 @@ def test_iterations_and_targets_end_it() -> None:
     assert loose.n_evaluations < fit(residuals, X0, 1).n_evaluations
 
 
-def counted(fun: Any, x0: Any, slots: int, target: float) -> int:
+def counted(fun: Any, x0: Any, slots: int, target: float, **more: Any) -> int:
     """Rounds until the cost is the target, a wave of n points taking ceil(n / slots)."""
     rounds = 0
 
@@ -215,7 +215,7 @@ def counted(fun: Any, x0: Any, slots: int, target: float) -> int:
         if isinstance(event, events.WaveStarted):
             rounds += math.ceil((event.n_points - event.n_reused) / slots)
 
-    fit(fun, x0, slots, limits=distfd.Limits(target=target), observers=[watch])
+    fit(fun, x0, slots, limits=distfd.Limits(target=target), observers=[watch], **more)
     return rounds
 
 
@@ -224,6 +224,26 @@ def test_more_slots_take_fewer_rounds() -> None:
     assert rounds[0] <= 12
     assert rounds[1] <= 6
     assert rounds[2] <= 4
+
+
+def grows(b: Any) -> Any:
+    """BoxBOD of NIST's StRD, with data that the model describes: the first variable grows to 213.8."""
+    at = np.array([1.0, 2.0, 3.0, 5.0, 7.0, 10.0])
+    with np.errstate(over="ignore"):
+        return b[0] * (1 - np.exp(-b[1] * at)) - 213.8 * (1 - np.exp(-0.5472 * at))
+
+
+@pytest.mark.parametrize("slots", [3, 4])
+@pytest.mark.parametrize("x0", [[1.0, 1.0], [1.07175, 1.30214]])
+def test_a_variable_that_grows_far_beyond_its_start(x0: list[float], slots: int) -> None:
+    """By its size at the start, a step that suits it is thousands of typical sizes of the other one."""
+    assert counted(grows, x0, slots, 1e-6) <= 15
+
+
+def test_sizes_that_are_given_stay() -> None:
+    sizes = [1.0, 1.0]
+    rounds = counted(grows, [1.0, 1.0], 3, 1e-6), counted(grows, [1.0, 1.0], 3, 1e-6, x_scale=sizes)
+    assert rounds[0] < rounds[1]
 
 
 def test_a_round_holds_no_more_than_its_slots() -> None:
@@ -339,6 +359,19 @@ def test_where_the_residuals_vanish_the_jacobian_is_one_of_differences(slots: in
     assert result.cost == 0
     assert result.derivative.scheme == "forward"
     assert not result.jac.any(), "the residuals are 0 all around the end"
+
+
+def test_a_second_search_that_converges_at_a_higher_cost_does_not_end_the_fit() -> None:
+    """The message was of the second search, in a dip at a cost of 0.18, and x of the first, at 0.005."""
+
+    def fun(x: Any) -> Any:
+        slope = 2 - 0.95 * x[0] if x[0] < 2 else 0.1
+        return np.array([slope - 0.3 * np.exp(-(((x[0] - 1.15) / 0.08) ** 2))])
+
+    result = fit(fun, [1.0], 4)
+    assert result.cost == pytest.approx(0.005)
+    assert result.x[0] > 2
+    assert result.message == "gtol: the gradient is as small"
 
 
 @pytest.mark.parametrize("known", [True, False])
