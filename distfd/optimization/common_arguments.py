@@ -31,6 +31,10 @@ INSTEAD = {
 
 XTOL = 1e-8
 """Relative change of x that is negligible where no tolerance is given."""
+FIT_GTOL = 1e-8
+"""Default gradient tolerance of SciPy's least_squares."""
+FIT_FTOL = 1e-6
+"""Relative decrease of a fit's cost that is negligible where no tolerance is given."""
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack, overload
 
 import numpy as np
@@ -21,9 +21,14 @@ from distfd.core.structure_kinds import is_named_series, is_namedtuple, is_serie
 from distfd.core.structure_parts import few
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
+from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.verbosity import check_verbose
 from distfd.observers.progress import Progress
+from distfd.optimization.common_arguments import FIT_FTOL, FIT_GTOL, XTOL
+from distfd.optimization.convergence_assessment import Assessment
 from distfd.optimization.history import Record
+from distfd.optimization.robust_loss import Loss
+from distfd.optimization.seen_point import Seen
 from distfd.optimization.speculation import Speculation
 from distfd.optimization.value_and_derivative import ValueAndDerivative
 from distfd.workers.worker import BadValueError
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import Bounds
+
+    from distfd.results.derivative_result import DerivativeResult
 
     Vector = NDArray[np.float64]
 
@@ -214,8 +221,10 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
     if not own:
         theirs.pop("col_deriv", None)  # this option is for a callable jac
     spread = _spread(sigma, ydata)
-    rows = _rows(xdata, ydata, omit=nan_policy == "omit") if spread.ndim == 2 else 1
-    model = _Distributed(f, bounds, ours, sparsity, rows, own, lm=lm)
+    fitted = _fitted(xdata, ydata, omit=nan_policy == "omit")
+    rows = int(fitted.sum()) if spread.ndim == 2 else 1
+    residuals = None if own else _residuals(ydata, spread, fitted, theirs)
+    model = _Distributed(f, bounds, ours, sparsity, rows, own, lm=lm, residuals=residuals)
     try:
         found = scipys(
             _with_signature_of(f, model.values) if p0 is None else model.values,
@@ -232,6 +241,7 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
             nan_policy=nan_policy,
             **theirs,
         )
+        give_warnings(model.doubts(theirs, method or ("lm" if lm else "trf")))
     finally:
         model.close()
     if np.isnan(found[1]).any() or np.isnan(found[2]["fvec"]).any():
@@ -282,6 +292,8 @@ class _Distributed:
         Whether the user gives a Jacobian, so that only values are needed here.
     lm : bool
         Whether the method is lm, which does not check that values at the start are finite.
+    residuals : _Residuals, optional
+        How SciPy makes residuals of values. If given, the run is recorded, to judge how it ends.
     """
 
     f: Callable[..., Any]
@@ -291,8 +303,10 @@ class _Distributed:
     rows: int
     own: bool
     lm: bool
-    record: Record = field(default_factory=Record)
+    residuals: _Residuals | None = None
+    record: Record = field(default_factory=lambda: Record(measure="cost"))
     _asker: ValueAndDerivative | None = None
+    _evaluator: Evaluator | None = None
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _size: int = 0
     """Number of elements that f returns; 0 until it is known."""
@@ -312,20 +326,58 @@ class _Distributed:
                 _raise_cause(error)
             return np.full(max(self._size, 1), np.nan)
         self._size = len(value)
+        if self.residuals is not None:
+            self.record.valued(np.array(p, dtype=np.float64), self.residuals.cost(value))
         return value
 
     def jacobian(self, xdata: Any, *p: float) -> Vector:
         """(m, d) derivatives of f by the parameters."""
         try:
-            found = self._ask(xdata, len(p)).derivative(np.array(p, dtype=np.float64)).derivative
+            result = self._ask(xdata, len(p)).derivative(np.array(p, dtype=np.float64))
         except EvaluationError as error:
             at_p = error.evaluation is not None and not error.evaluation.changes
             if not isinstance(error.__cause__, BadValueError) or not at_p:
                 _raise_cause(error)
             # SciPy asks for the Jacobian before it checks that the values are finite.
             return np.full((max(self._size, 1), len(p)), np.nan)
+        found = result.derivative
         dense = np.array(found) if isinstance(found, np.ndarray) else np.asarray(found.toarray())
+        if self.residuals is not None:
+            self._see(np.array(p, dtype=np.float64), result, dense, self.residuals)
         return dense if len(dense) > 1 else np.repeat(dense, self.rows, axis=0)
+
+    def _see(self, x: Vector, result: DerivativeResult, jacobian: Vector, residuals: _Residuals) -> None:
+        """Records a point whose Jacobian is known."""
+        values, slopes = residuals.of(np.asarray(result.value)), residuals.scaled(jacobian)
+        gradient = residuals.loss.gradient(values, slopes)
+        seen = Seen(x, residuals.loss.cost(values), replace(result, value=values, derivative=slopes), gradient)
+        record = self.record
+        record.evidence.gradient(seen)
+        record.latest = seen
+        record.iterations += record.first is not None
+        record.first = record.first or seen
+        if seen.better_than(record.best) or seen.replaces(record.best):
+            record.best = seen
+
+    def doubts(self, options: Mapping[str, Any], method: str) -> tuple[str, ...]:
+        """What speaks against a minimum at the end of a run that SciPy calls converged; empty if nothing does."""
+        if self.residuals is None or self._evaluator is None or self.record.best is None:
+            return ()
+        from scipy.optimize import OptimizeResult
+
+        verdict = OptimizeResult(success=True, status=1, message="it has converged")
+        residuals, site = self.residuals, self._evaluator.setting(self.record.best.x).site
+        Assessment(
+            cost=lambda values, _x: residuals.cost(values),
+            bounds=(site.lower, site.upper),
+            gtol=options.get("gtol") or FIT_GTOL,
+            ftol=max(FIT_FTOL, options.get("ftol") or 0.0),
+            xtol=options.get("xtol") or XTOL,
+            relative=True,
+            own_tolerance=any("tol" in each for each in options),
+            method=method,
+        ).apply(verdict, self.record, self._evaluator)
+        return () if verdict.success else (f"popt and pcov may be wrong: {verdict.message}",)
 
     def close(self) -> None:
         """Cancels running evaluations and gives the slots back."""
@@ -337,6 +389,7 @@ class _Distributed:
             evaluator = self._open.enter_context(
                 Evaluator(_Curve(self.f), args=(xdata,), bounds=_limits(self.bounds, d), **given)
             )
+            self._evaluator = evaluator
             # Each warning is given once, and derivatives are checked only if the user asks for it.
             self._open.enter_context(evaluator.checked(evaluator.check))
             self._open.enter_context(evaluator.accepting())
@@ -385,17 +438,70 @@ def _spread(sigma: Any, ydata: Any) -> NDArray[Any]:
     return np.full(np.size(ydata), given.ravel()[0]) if given.size == 1 else given
 
 
-def _rows(xdata: Any, ydata: Any, *, omit: bool) -> int:
-    """Number of ydata that SciPy fits; with ``omit``, NaN in ydata or in the last dimension of xdata do not count."""
+def _fitted(xdata: Any, ydata: Any, *, omit: bool) -> NDArray[np.bool_]:
+    """Which of ydata SciPy fits; with ``omit``, not those where ydata or the last dimension of xdata is NaN."""
     measured = np.asarray(ydata)
+    lacks = np.zeros(measured.shape, dtype=bool)
     if not omit or measured.dtype.kind not in "fc":
-        return int(measured.size)
+        return ~lacks
     lacks = np.isnan(measured)
     if isinstance(xdata, (list, tuple, np.ndarray)):
         with contextlib.suppress(TypeError, ValueError):  # xdata may not be numbers, or have another length than ydata
             at = np.isnan(np.asarray(xdata, dtype=np.float64))
             lacks = lacks | at.any(axis=tuple(range(at.ndim - 1)))
-    return int((~lacks).sum())
+    return np.asarray(~lacks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Residuals:
+    """The residuals that SciPy makes of the model's values, and their cost.
+
+    Attributes
+    ----------
+    measured : (n,) ndarray
+    spread : (n,) or (n, n) ndarray
+        Standard deviations, or the lower Cholesky factor of a covariance.
+    loss : Loss
+    """
+
+    measured: Vector
+    spread: Vector
+    loss: Loss
+
+    def of(self, values: Vector) -> Vector:
+        """The residuals (n,) of the model's values, (n,) or (1,)."""
+        return self.scaled(values - self.measured)
+
+    def scaled(self, rows: Vector) -> Vector:
+        """Rows, (n, ...) or (1, ...), in units of the standard deviations."""
+        wide = np.broadcast_to(rows, (len(self.measured), *rows.shape[1:]))
+        if self.spread.ndim == 1:
+            return np.asarray(wide / (self.spread if wide.ndim == 1 else self.spread[:, None]))
+        from scipy.linalg import solve_triangular
+
+        return np.asarray(solve_triangular(self.spread, wide, lower=True, check_finite=False))
+
+    def cost(self, values: Vector) -> float:
+        """The cost of the model's values."""
+        return self.loss.cost(self.of(values))
+
+
+def _residuals(
+    ydata: Any, spread: NDArray[Any], fitted: NDArray[np.bool_], options: Mapping[str, Any]
+) -> _Residuals | None:
+    """How SciPy makes residuals of the model's values; None where it refuses the data, or where they are unusual."""
+    try:
+        measured = np.asarray(ydata, dtype=np.float64)[fitted]
+        if spread.ndim == 2:
+            covariance = np.asarray(spread, dtype=np.float64)[np.ix_(fitted, fitted)]
+            spread = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+        else:
+            spread = np.asarray(spread, dtype=np.float64)[fitted]
+        loss = Loss(options.get("loss", "linear"), options.get("f_scale", 1.0))
+    except (TypeError, ValueError, IndexError, np.linalg.LinAlgError, InputError):  # SciPy says what is wrong
+        return None
+    usual = fitted.ndim == 1 and np.isfinite(measured).all() and np.isfinite(spread).all()
+    return _Residuals(measured, spread, loss) if usual else None
 
 
 def _say_undetermined() -> None:

@@ -22,7 +22,16 @@ from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
 from distfd.optimization.advice import other_methods
 from distfd.optimization.bound_restarts import with_restarts
-from distfd.optimization.common_arguments import INSTEAD, XTOL, check_slots, checked_start, record_of, session_of
+from distfd.optimization.common_arguments import (
+    FIT_FTOL,
+    FIT_GTOL,
+    INSTEAD,
+    XTOL,
+    check_slots,
+    checked_start,
+    record_of,
+    session_of,
+)
 from distfd.optimization.convergence_assessment import Assessment
 from distfd.optimization.likelihood_profile import Refits
 from distfd.optimization.method_options import check_fit_options, tolerances
@@ -49,10 +58,6 @@ if TYPE_CHECKING:
     from distfd.optimization.scipy_least_squares import Squares
 
 FITTERS: tuple[str, ...] = get_args(Fitter)
-_GTOL = 1e-8
-"""Default gradient tolerance of SciPy's least_squares."""
-_FTOL = 1e-6
-"""Relative decrease of a cost that is negligible where no tolerance is given."""
 
 
 @lists_options_of(Evaluator, answers=INSTEAD)
@@ -235,8 +240,8 @@ def _assessment(
     return Assessment(
         cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
         bounds=bounds,
-        gtol=options.get("gtol") or _GTOL,
-        ftol=max(_FTOL, options.get("ftol") or 0.0),
+        gtol=options.get("gtol") or FIT_GTOL,
+        ftol=max(FIT_FTOL, options.get("ftol") or 0.0),
         xtol=options.get("xtol") or XTOL,
         relative=True,
         own_tolerance=any("tol" in each for each in options),

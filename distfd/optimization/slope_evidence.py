@@ -345,10 +345,7 @@ def assess(  # noqa: PLR0911  # one return a verdict
         if stopped or constrained or largest <= 10 * gtol or _rms(gradient / error) <= _WITHIN:
             return None
         within = (np.full_like(end.x, -np.inf), np.full_like(end.x, np.inf)) if bounds is None else bounds
-        both = [each for each in evidence.comparisons if each.has_both]
-        curvatures = np.array([each.curvature for each in both])
-        unsure = np.array([2 * _RESOLVED * noise * each.gain / each.distance**2 for each in both])
-        left = remaining_descent(curvatures, unsure, end, free, within)
+        left = remaining_descent(*_curvatures(evidence, noise, end, free), end, free, within)
         if left is None or (np.abs(left.step) <= 10 * xtol * np.maximum(1.0, np.abs(end.x))).all():
             return None
         if left.decrease <= 10 * ftol * size + _TO_SPARE * noise:
@@ -365,6 +362,30 @@ def assess(  # noqa: PLR0911  # one return a verdict
     if cause == "slope" and beside <= 10 * ftol * size and (over >= 0).all():
         matters = False  # a kink: J is higher at all points nearby, and changes little over a differencing step
     return SlopeDoubt(cause, noise, float(error.max()), largest, used, matters)
+
+
+def _curvatures(evidence: SlopeEvidence, noise: float, end: Seen, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Curvatures of J along the run's steps, a fit's also along its gradient; and their errors by noise."""
+    both = [each for each in evidence.comparisons if each.has_both]
+    curvatures = np.array([each.curvature for each in both])
+    unsure = np.array([2 * _RESOLVED * noise * each.gain / each.distance**2 for each in both])
+    if not both or not np.ndim(end.result.value):
+        return curvatures, unsure
+    along = _curvature_of_fit(end, np.where(free, end.gradient, 0.0))
+    return np.append(curvatures, along), np.append(unsure, 0.0)
+
+
+def _curvature_of_fit(end: Seen, direction: Floats) -> float:
+    """|J v|^2 / |v|^2, the curvature of a fit's cost along v by the Jacobian of its residuals.
+
+    Along the run's steps, variables whose typical size is large hide the curvature along the others.
+    """
+    if not direction.any():
+        return 0.0
+    with np.errstate(all="ignore"):
+        unit = direction / np.linalg.norm(direction)
+        found = float(np.sum(np.square(end.result.derivative @ unit)))
+    return found if np.isfinite(found) else 0.0
 
 
 def _cause(evidence: SlopeEvidence, noise: float, quantum: float | None, ulp: float) -> Cause:

@@ -326,3 +326,50 @@ def test_a_start_with_labels_in_another_order(require_simulator: Any) -> None:
 def test_masked_data_are_refused_as_scipy_would_fit_what_is_under_the_mask() -> None:
     with pytest.raises(InputError, match="ydata: some of its entries are masked; leave these points out"):
         fit(model, X, np.ma.array(Y, mask=Y < 0.5), [1.0, 1.0])
+
+
+class Noisy:
+    """The model with relative noise."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+        self.rng = np.random.default_rng(1)
+
+    def __call__(self, x: Any, a: float, b: float) -> Any:
+        return model(x, a, b) * (1 + self.level * self.rng.standard_normal(len(x)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sigma": SIGMA, "absolute_sigma": True},
+        {"sigma": np.diag(SIGMA**2) + 1e-4},
+        {"bounds": (0, 5)},
+        {"bounds": (0, 5), "loss": "soft_l1", "f_scale": 0.1},
+    ],
+)
+def test_a_fit_that_ends_as_its_slopes_are_noise_is_told_and_the_remedy_works(options: dict[str, Any]) -> None:
+    right, _ = fit(p0=(1.0, 1.0), **options)
+    with pytest.warns(distfd.DerivativeWarning, match=r"popt and pcov may be wrong: .* noise.*step=\"auto\""):
+        wrong, _ = fit(Noisy(1e-6), p0=(1.0, 1.0), **options)
+    assert np.abs(wrong / right - 1).max() > 0.01  # else there would be nothing to tell
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", distfd.DerivativeWarning)
+        found, _ = fit(Noisy(1e-6), p0=(1.0, 1.0), step="auto", **options)
+    np.testing.assert_allclose(found, right, rtol=1e-3)
+
+
+def test_a_fit_of_a_clean_model_is_not_doubted() -> None:
+    lacking = np.where(np.arange(len(Y)) == 4, np.nan, Y)
+    omit: dict[str, Any] = {"nan_policy": "omit", "check_finite": False}
+    units = np.array([1e-6, 1e6])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", distfd.DerivativeWarning)
+        warnings.filterwarnings("ignore", "Covariance")  # of the last fit, to one number
+        for options in ({}, {"sigma": SIGMA}, {"sigma": np.diag(SIGMA**2) + 1e-4}, {"bounds": (0, 5)}):
+            fit(p0=(1.0, 1.0), **options)
+            fit(model, X, lacking, (1.0, 1.0), **omit, **options)
+            fit(model, X, model(X, *TRUTH), (1.0, 1.0), **options)  # residuals of 0 at the end
+        fit(lambda x, a, b: model(x, a / units[0], b / units[1]), X, Y, (1e-6, 1e6), x_scale=units, method="trf")
+        fit(lambda x, a, b: np.float64(a + b), 0.0, [3.0], (1.0, 1.0), bounds=(0, 5))

@@ -99,3 +99,18 @@ def test_limits_and_sparse_jacobians() -> None:
     dense = scipy.optimize.least_squares(chain, np.zeros(8))
     np.testing.assert_allclose(sparse.x, dense.x, atol=1e-6)
     assert sparse.n_evaluations < 4 * sparse.njev + sparse.n_rejected + 2
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_a_fit_in_units_that_differ_by_twelve_powers_of_ten_is_not_called_unconverged(method: Any) -> None:
+    t, units = np.linspace(0.1, 5, 40), np.array([1e-6, 1.0, 1e6])
+    data = 2 * np.exp(-1.3 * t) + 0.5 + 0.02 * np.random.default_rng(5).standard_normal(40)
+
+    def residuals(x: Any) -> Any:
+        a, b, c = x / units
+        return (a * np.exp(-b * t) + c - data) / 0.02
+
+    result = distfd.least_squares(residuals, np.array([1, 1.3, 0.3]) * units, method=method, executor="serial")
+    assert result.success, result.message
+    plain = distfd.least_squares(lambda x: residuals(x * units), [1, 1.3, 0.3], method=method, executor="serial")
+    np.testing.assert_allclose(result.x / units, plain.x, rtol=1e-4)
