@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.validation import real_array
+from distfd.optimization.seen_point import Seen
+from distfd.optimization.slope_evidence import SlopeEvidence, noise_of_slopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.optimization.advice import Advice
+    from distfd.results.derivative_result import DerivativeResult
+
     Vector = NDArray[np.float64]
+
+_NEAR, _CLEAR = 1e-4, 10.0
+"""A constraint holds x if its value is this near to a limit, relative to max(1, abs(limit)), or nearer than this many
+standard deviations of its noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +127,51 @@ def _violation(constraint: Any, x: Vector) -> float:
     if hasattr(constraint, "A"):
         return worst(np.atleast_1d(constraint.A @ x), constraint.lb, constraint.ub)
     return worst(np.atleast_1d(constraint.fun(x)), constraint.lb, constraint.ub)
+
+
+@dataclass(eq=False)
+class OutputSlopes:
+    """Whether outputs that are constraints changed between the points of a run as their slopes predicted.
+
+    A method that is misled by noise in a constraint's slopes may stop anywhere on it, and report convergence.
+    """
+
+    outputs: Outputs
+    _evidence: list[SlopeEvidence] = field(default_factory=list)
+    _last: list[Seen] = field(default_factory=list)
+
+    def see(self, x: Vector, result: DerivativeResult) -> None:
+        """Takes in a point with its Jacobian, (1 + m, d)."""
+        values, slopes = np.asarray(result.value)[1:], result.derivative[1:]
+        if len(self._evidence) != len(values):
+            self._evidence, self._last = [SlopeEvidence() for _ in values], []
+        seen = [Seen(x, float(c), result, slope) for c, slope in zip(values, slopes, strict=True)]
+        for evidence, now, before in zip(self._evidence, seen, self._last or seen, strict=True):
+            evidence.value(x, now.value, [before])
+            evidence.gradient(now)
+        self._last = seen
+
+    def doubt(self, result: DerivativeResult, free: NDArray[np.bool_], advice: Advice) -> str:
+        """What is wrong with the slopes at the end of a constraint that holds x there; empty if nothing is."""
+        if len(np.atleast_1d(result.value)) != 1 + len(self._evidence):
+            return ""
+        limits = [np.broadcast_to(limit, len(self._evidence)) for limit in (self.outputs.lower, self.outputs.upper)]
+        for k, evidence in enumerate(self._evidence):
+            evidence.close()
+            c, slope = float(np.asarray(result.value)[1 + k]), result.derivative[1 + k]
+            end, bars = Seen(self._last[k].x, c, result, slope), None if result.error is None else result.error[1 + k]
+            found = noise_of_slopes(evidence, end, free, bars)
+            if found is None:
+                continue
+            near = [abs(c - limit[k]) <= _NEAR * max(1.0, abs(limit[k])) + _CLEAR * found[0] for limit in limits]
+            if any(near):
+                return (
+                    f"the slopes of constraint {k} (output {1 + k} of J) at the end are noise: it does not change as "
+                    f"they predict. One of them is uncertain by about {found[1]:.2g}, as the constraint's noise is "
+                    f"about {found[0]:.2g}, and the largest of them is {np.abs(slope[free]).max():.2g}. "
+                    f"{advice.against_noise()}"
+                )
+        return ""
 
 
 def as_scipy(outputs: Outputs, value: Callable[[Vector], Vector], jacobian: Callable[[Vector], Any]) -> list[Any]:

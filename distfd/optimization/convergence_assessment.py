@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.constraints import OutputSlopes
     from distfd.optimization.history import Record
     from distfd.optimization.seen_point import Seen
     from distfd.optimization.slope_evidence import SlopeDoubt
@@ -132,6 +133,15 @@ class Assessment:
         result.noise = doubt.noise
         text = _text(doubt, unit, self._advice(best, evaluator), record.named)
         result.success, result.message = False, f"{text}; the method said: {result.message}"
+
+    def judge_constraints(self, result: Any, record: Record, evaluator: Evaluator, slopes: OutputSlopes) -> None:
+        """Clears ``success`` where the slopes of a constraint that is an output of J are noise at the end."""
+        best = record.best
+        if best is None or not result.success or result.status in (STOPPED, INTERRUPTED):
+            return
+        text = slopes.doubt(best.result, self.bounds[0] < self.bounds[1], self._advice(best, evaluator))
+        if text:
+            result.success, result.message = False, f"{text}; the method said: {result.message}"
 
     def _advice(self, best: Seen, evaluator: Evaluator) -> Advice:
         scaled = evaluator.setting(best.x).options.scale is not None

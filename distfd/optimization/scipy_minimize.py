@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
-from distfd.optimization.constraints import as_scipy, given_violation
+from distfd.optimization.constraints import OutputSlopes, as_scipy, given_violation
 from distfd.optimization.fixed_variables import FreeVariables
 from distfd.optimization.journal import Diverged
 from distfd.optimization.limits import Stop
@@ -93,6 +93,7 @@ class Scalar:
         self._asker = ValueAndDerivative(
             self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient"
         )
+        self.output_slopes = None if self.outputs is None else OutputSlopes(self.outputs)
         self._last: DerivativeResult | None = None
         self._last_seen: Seen | None = None
         self._tried = b""
@@ -198,6 +199,8 @@ class Scalar:
             return self._walls[np.asarray(x, dtype=np.float64).tobytes()][1]
         if self._last is not result:
             self._last = result
+            if self.output_slopes is not None:
+                self.output_slopes.see(np.array(x, dtype=np.float64), result)
             self._last_seen = self._seen(np.array(x, dtype=np.float64), result)
             self.record.see(self._last_seen)
             if self.iterated is not None:

@@ -364,6 +364,39 @@ def assess(  # noqa: PLR0911  # one return a verdict
     return SlopeDoubt(cause, noise, float(error.max()), largest, used, matters)
 
 
+def noise_of_slopes(
+    evidence: SlopeEvidence, end: Seen, free: NDArray[np.bool_], bars: Floats | None = None
+) -> tuple[float, float] | None:
+    """Noise of a function, and the least certain component of its gradient, where the gradient is mere noise.
+
+    Parameters
+    ----------
+    evidence : SlopeEvidence
+        Comparisons of points at which the gradient is known.
+    end : Seen
+    free : (d,) bool ndarray
+        The components that count.
+    bars : (d,) ndarray, optional
+        The gradient's error bars, where it has any.
+
+    Returns
+    -------
+    (float, float) or None
+        None where the slopes have been right, or the gradient is larger than its noise, or too little is known.
+    """
+    gains = gains_of(end.result).total
+    free = free & (gains > 0)
+    if not free.any() or _agrees(evidence, end, np.inf, stopped=False):
+        return None
+    noise, used = _measured(evidence)
+    if used < _SHORTEST:
+        return None
+    error = np.maximum(noise * gains[free], np.finfo(float).tiny)
+    if bars is not None and np.isfinite(bars[free]).all():
+        error = np.maximum(bars[free] / _BAR, np.finfo(float).tiny)
+    return None if _rms(end.gradient[free] / error) > _WITHIN else (noise, float(error.max()))
+
+
 def _curvatures(evidence: SlopeEvidence, noise: float, end: Seen, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Curvatures of J along the run's steps, a fit's also along its gradient; and their errors by noise."""
     both = [each for each in evidence.comparisons if each.has_both]

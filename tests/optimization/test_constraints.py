@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,39 @@ def test_mistakes() -> None:
         distfd.minimize(Counted(), [2.0, 2.0], constraints=distfd.Outputs([1.0, 2.0, 3.0]), **options)
     with pytest.raises(distfd.InputError, match="J returned one number"):
         distfd.minimize(lambda x: float(x.sum()), [2.0, 2.0], constraints=distfd.Outputs(0), **options)
+
+
+@pytest.mark.parametrize("equation", [False, True])
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+def test_an_end_where_the_slopes_of_a_constraint_are_noise_is_no_success_and_the_remedy_works(
+    method: Any, equation: bool
+) -> None:
+    noise = np.random.default_rng(5)
+    within = distfd.Outputs(lower=1.0 if equation else -np.inf, upper=1.0)
+
+    def outputs(level: float) -> Any:
+        def fun(x: Any) -> Any:
+            square = x[0] ** 2 + x[1] ** 2
+            value = (x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2 + 100 * (x[2] - 3) ** 2
+            return np.array([value, square * (1 + level * noise.standard_normal())])
+
+        return fun
+
+    def run(level: float, **options: Any) -> Any:
+        return distfd.minimize(
+            outputs(level), [0.5, 0.5, 0.0], method=method, constraints=within, executor="serial", **options
+        )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        right = run(0.0)
+        assert right.success, right.message
+        runs = [run(1e-7, limits=distfd.Limits(max_evaluations=1000)) for _ in range(3)]
+        for found in runs:
+            assert not found.success or np.abs(found.x - right.x).max() < 0.02
+    if method == "SLSQP" and not equation:
+        remedied = run(1e-7, step="auto", limits=distfd.Limits(max_evaluations=500))
+        assert "constraint 0" not in remedied.message
+        np.testing.assert_allclose(remedied.x, right.x, atol=0.02)
+        assert any("the slopes of constraint 0 (output 1 of J) at the end are noise" in each.message for each in runs)
+        assert any('step="auto"' in each.message for each in runs)
