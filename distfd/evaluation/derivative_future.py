@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
     from distfd.results.derivative_result import DerivativeResult
     from distfd.workers.threads import CallLock
 
+_LOOK_SECONDS = 0.1
+"""How long the thread of a future has the Evaluator to itself, while others wait to cancel or to ask for the value."""
+_PAUSE_SECONDS = 0.001
+"""How long it then lets them have it: a lock that is taken again at once would go to the same thread."""
+
 
 class Done(int):
     """Whether nothing runs any more: as it is, like a bool, or called, as that of concurrent.futures."""
@@ -49,7 +57,8 @@ class Done(int):
 class Pending:
     """What `Evaluator.begin` gives: all points of a derivative at x are on their way in one wave.
 
-    Slots are given more work only inside of its methods, and those of its Evaluator.
+    Slots are given more work only inside of its methods, and those of its Evaluator. Once `as_future`,
+    `add_done_callback` or ``await`` has asked for it, a thread sees to that, and nobody needs to wait.
 
     Attributes
     ----------
@@ -93,6 +102,9 @@ class Pending:
         self._answer: Answer | None = None
         self._error: BaseException | None = None
         self._result: DerivativeResult | None = None
+        self._future: ResultFuture | None = None
+        self._finishing = threading.RLock()
+        """Held while the result or the future is made, as a thread of distfd's and the user's may both ask for it."""
 
     @property
     def done(self) -> Done:
@@ -126,7 +138,7 @@ class Pending:
         """
         until = _moment(timeout)
         while self._value is None:
-            self._pull_until(until)
+            self._pull_until(until, for_value=True)
             self._complain()
             if self._value is None and _is_over(until):
                 raise TimeoutError(f"J(x) is not known after {timeout} s; its evaluation goes on, so you can ask again")
@@ -158,10 +170,11 @@ class Pending:
                     f"the derivative is not done after {timeout} s; its evaluations go on, so you can ask again"
                 )
         self._complain()
-        if self._result is None:
-            if self._answer is None:
-                raise CancelledEvaluationError("this evaluation was cancelled; begin another")
-            self._result = self._finish(self._answer, self.tally)
+        with self._finishing:
+            if self._result is None:
+                if self._answer is None:
+                    raise CancelledEvaluationError("this evaluation was cancelled; begin another")
+                self._result = self._finish(self._answer, self.tally)
         return self._result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -179,6 +192,54 @@ class Pending:
         except Exception as error:
             return error
         return None
+
+    def as_future(self) -> Future[DerivativeResult]:
+        """A future of concurrent.futures that gets this result, for `concurrent.futures.wait`, asyncio and others.
+
+        A thread waits for the result, and gives slots more work meanwhile. Where the executor is "serial", J runs in
+        this thread; observers are called, and callbacks of the future too. To cancel the future cancels this.
+        """
+        with self._finishing:
+            if self._future is None:
+                self._future = ResultFuture()
+                if self.ended:
+                    self._fulfil(self._future)
+                else:
+                    threading.Thread(
+                        target=self._fulfil, args=(self._future,), name="distfd future", daemon=True
+                    ).start()
+            return self._future
+
+    def _fulfil(self, future: ResultFuture) -> None:
+        """Wait for the result and give it to the future."""
+        result: DerivativeResult | None = None
+        failure: BaseException | None = None
+        try:
+            while not self.ended and not future.cancelled():
+                self._pull_until(awake_clock.now() + _LOOK_SECONDS)
+                time.sleep(_PAUSE_SECONDS)
+            if not future.cancelled():
+                result = self.result()
+        except CancelledEvaluationError:
+            future.cancel()
+        except BaseException as error:  # a KeyboardInterrupt too: whoever asks the future gets it
+            failure = error
+        if not future.set_running_or_notify_cancel():
+            self.cancel()
+        elif failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(result)
+
+    def add_done_callback(self, function: Callable[[Pending], object]) -> None:
+        """Call a function with this once it is done or cancelled; in the thread that `as_future` starts."""
+        self.as_future().add_done_callback(lambda _: function(self))
+
+    def __await__(self) -> Generator[Any, None, DerivativeResult]:
+        """The result, where asyncio runs; other coroutines go on meanwhile. To cancel the task cancels this."""
+        import asyncio
+
+        return asyncio.wrap_future(self.as_future()).__await__()
 
     def cancel(self) -> bool:
         """End what has not finished; what has stays in the store. Where nothing runs any more, it does nothing.
@@ -204,11 +265,16 @@ class Pending:
             self._pull_until(awake_clock.now())
         return self.ended
 
-    def _pull_until(self, until: float | None) -> None:
-        """Wait for what comes next, at most until then; another thread may have the turn all the time."""
+    def _pull_until(self, until: float | None, *, for_value: bool = False) -> None:
+        """Wait for what comes next, at most until then; another thread may have the turn all the time.
+
+        With ``for_value`` for nothing, if another thread has got the value meanwhile.
+        """
         if not self._turn.take(None if until is None else until - awake_clock.now()):
             return
         try:
+            if for_value and self._value is not None:
+                return
             self._limit(until)
             try:
                 self.pull()
@@ -219,6 +285,8 @@ class Pending:
 
     def settle(self) -> None:
         """Finish it, for who has the turn; what goes wrong with J is told by `value` and `result`."""
+        if self._future is not None and self._future.cancelled():
+            self.close()  # its thread has not come to it yet
         while not self.ended:
             self.pull()
 
@@ -263,6 +331,14 @@ class Pending:
             raise self._error
         if self.ended and self._value is None:
             raise CancelledEvaluationError("this evaluation was cancelled before its value was known; begin another")
+
+
+class ResultFuture(Future[Any]):
+    """A future that can be cancelled until it is done: it counts as running only for who asks."""
+
+    def running(self) -> bool:
+        """Whether something of it is still to come."""
+        return not self.done()
 
 
 def _moment(timeout: float | None) -> float | None:

@@ -226,7 +226,7 @@ class Evaluator(DerivativeMethods):
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         try:
             if self._open is not None:
-                self._open.close()
+                self._open.cancel()  # not while a thread of its future is at it
             self._session.stop()
             self._session.objective.tidy()
         finally:
@@ -476,7 +476,8 @@ class Evaluator(DerivativeMethods):
         -------
         Pending
             With ``value()``, and the methods of a future of concurrent.futures: ``result(timeout)``, ``exception``,
-            ``done()``, ``running()``, ``cancel()``, ``cancelled()``.
+            ``done()``, ``running()``, ``cancel()``, ``cancelled()``, ``add_done_callback(function)``. In a coroutine it
+            can be awaited; ``as_future()`` is a concurrent.futures.Future for `concurrent.futures.wait` and others.
 
         Raises
         ------

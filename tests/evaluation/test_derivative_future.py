@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +234,155 @@ def test_done_gives_slots_more_work_and_is_a_number_like_a_bool(private_ray: Non
         assert pending.done == 1
         assert json.dumps(sum([pending.done])) == "1"
         np.testing.assert_allclose(pending.result().derivative, 2 * np.arange(1.0, 6.0), rtol=1e-6)
+
+
+def test_it_becomes_a_future_for_wait_and_as_completed() -> None:
+    with distfd.Evaluator(rosen, executor="serial") as one, distfd.Evaluator(rosen, executor="serial") as other:
+        futures = [one.begin(X).as_future(), other.begin(X + 1).as_future()]
+        done, waiting = concurrent.futures.wait(futures, timeout=300)
+        assert (len(done), len(waiting)) == (2, 0)
+        assert [future.running() for future in futures] == [False, False]
+        assert sorted(f.result().value for f in concurrent.futures.as_completed(futures)) == sorted(
+            [rosen(X), rosen(X + 1)]
+        )
+        pending = one.begin(X + 2)
+        assert pending.as_future() is pending.as_future()
+        assert pending.as_future().result(300) is pending.result()
+
+
+def test_a_callback_is_called_without_anybody_waiting() -> None:
+    called, arrived = [], threading.Event()
+
+    def call(pending: Any) -> None:
+        called.append(pending)
+        arrived.set()
+
+    with distfd.Evaluator(rosen, executor="serial") as ev:
+        pending = ev.begin(X)
+        pending.add_done_callback(call)
+        assert arrived.wait(300)
+        assert called == [pending]
+        assert pending.done
+        pending.add_done_callback(call)
+        assert called == [pending, pending], "at once, as it is done"
+
+
+def test_a_future_has_what_j_raised_and_is_cancelled_with_it() -> None:
+    def fails(x: NDArray[np.float64]) -> float:
+        raise ValueError("no")
+
+    with distfd.Evaluator(fails, executor="serial") as ev:
+        assert isinstance(ev.begin(X).as_future().exception(300), distfd.EvaluationError)
+    with distfd.Evaluator(rosen, executor="serial") as ev:
+        pending = ev.begin(X)
+        assert pending.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            pending.as_future().result(300)
+
+
+class Gated:
+    """Says by a file that it has begun where x is not whole, and waits there for another file.
+
+    Files, as an object that J refers to must not change between two of its evaluations.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.gate, self.begun = folder / "gate", folder / "begun"
+
+    def __call__(self, x: NDArray[np.float64]) -> float:
+        if x.tolist() != np.round(x).tolist():
+            self.begun.touch()
+            assert appears(self.gate)
+        return float(x @ x)
+
+
+def appears(path: Path) -> bool:
+    end = time.monotonic() + 300
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def test_who_cancels_the_future_cancels_the_derivative(tmp_path: Path) -> None:
+    fun = Gated(tmp_path)
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = ev.begin([1.0, 2.0, 3.0, 4.0, 5.0])
+        future = pending.as_future()
+        assert appears(fun.begun)
+        assert future.running()
+        assert future.cancel()
+        fun.gate.touch()
+        assert concurrent.futures.wait([future], timeout=300).done == {future}
+        assert ev.value([7.0] * 5) == 245.0
+        assert pending.cancelled()
+        with pytest.raises(concurrent.futures.CancelledError):
+            pending.result()
+
+
+def test_the_value_does_not_wait_for_what_the_thread_of_a_future_begins_next(tmp_path: Path) -> None:
+    fun = Gated(tmp_path)
+    fun.gate.touch()
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = ev.begin([1.0, 2.0])
+        future = pending.as_future()
+        assert pending.value(300) == 5.0
+        np.testing.assert_allclose(future.result(300).derivative, [2, 4], rtol=1e-6)
+
+
+def test_to_close_the_evaluator_cancels_its_future(tmp_path: Path) -> None:
+    fun = Gated(tmp_path)
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        future = ev.begin([1.0, 2.0, 3.0, 4.0, 5.0]).as_future()
+        assert appears(fun.begun)
+        threading.Timer(0.05, fun.gate.touch).start()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(300)
+
+
+def test_coroutines_go_on_while_one_awaits(tmp_path: Path) -> None:
+    fun = Gated(tmp_path)
+
+    async def both() -> Any:
+        with distfd.Evaluator(fun, executor="serial") as ev:
+            waiting = asyncio.ensure_future(_awaited(ev.begin([1.0, 2.0])))
+            assert await asyncio.to_thread(appears, fun.begun)
+            fun.gate.touch()  # here, and not in the thread that waits
+            return await waiting
+
+    np.testing.assert_allclose(asyncio.run(both()).derivative, [2, 4], rtol=1e-6)
+
+
+async def _awaited(pending: Any) -> Any:
+    return await pending
+
+
+def test_a_task_that_is_cancelled_cancels_what_it_awaits(tmp_path: Path) -> None:
+    fun = Gated(tmp_path)
+
+    async def give_up(ev: distfd.Evaluator) -> distfd.Pending:
+        pending = ev.begin([1.0, 2.0, 3.0, 4.0, 5.0])
+        task = asyncio.ensure_future(_awaited(pending))
+        assert await asyncio.to_thread(appears, fun.begun)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        fun.gate.touch()
+        return pending
+
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = asyncio.run(give_up(ev))
+        ev.value([7.0] * 5)
+        assert pending.cancelled()
+
+
+@pytest.mark.slow
+def test_on_ray_a_future_is_done_without_anybody_waiting(private_ray: None) -> None:
+    arrived = threading.Event()
+    with distfd.Evaluator(rosen, executor=distfd.RayExecutor(max_slots=1), check=False) as ev:
+        pending = ev.begin(X)
+        pending.add_done_callback(lambda _: arrived.set())
+        assert arrived.wait(300)
+        np.testing.assert_allclose(pending.result().derivative, rosen_der(X), rtol=1e-5)
 
 
 def test_the_result_of_a_value_alone_prints_as_one() -> None:
