@@ -25,7 +25,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"at most {yaml_source.MOST_BYTES // 10**6} MB and {yaml_tree.MOST_DEPTH} levels" in words
     assert f"beyond {values.LARGEST // 2**20} MiB are refused" in words
     assert f"at least {secrets._SHORTEST_SHIPPED} characters" in words
-    assert f"from {secrets.SHORTEST_SET} characters on" in words
+    assert f"Of a value of {secrets.SHORTEST_SET} characters or more" in words
     times, least = archive._BOMB
     assert f"more than {least // 2**20} MiB and {times} times its size" in words
     assert f"more than {archive.LARGEST // 2**30} GiB" in words
