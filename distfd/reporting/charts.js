@@ -56,6 +56,14 @@ const power = (value) => (value > 0 ? Math.log10(value) : null);
 const powerTick = (value) => tick(+(10 ** value).toPrecision(3));
 const decades = { type: "value", splitNumber: 8 };
 
+// Marks of a level logarithmic axis from low to high, in powers of ten: at 1, 2 and 5 where the powers alone are few.
+function levelDecades(low, high) {
+  const from = Math.floor(low), powers = Array.from({ length: Math.max(1, Math.ceil(high) - from + 1) }, (_, k) => from + k);
+  const customValues = powers.flatMap((at) => [at, at + Math.log10(2), at + Math.log10(5)]).filter((at) => at >= low && at <= high);
+  const few = high - low < 3.5 && customValues.length > 1;
+  return { ...decades, powers: true, ...(few ? { axisTick: { customValues }, labels: { customValues, alignMinLabel: null, alignMaxLabel: null } } : {}) };
+}
+
 // Ends of an upright logarithmic axis: powers of ten, with a whole number of marks between them.
 function wholeDecades(least, most) {
   const max = Math.ceil(most), span = Math.max(1, max - Math.floor(least)), interval = Math.ceil(span / 8);
@@ -75,7 +83,7 @@ function below(name, more) {
   // On a logarithmic axis, which may have no round number at all, it is told in few digits and within the chart.
   const log = more.powers;
   const ends = { showMaxLabel: more.minInterval === 1 || log ? null : false, ...(log ? { alignMinLabel: "left", alignMaxLabel: "right" } : {}) };
-  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter: log ? powerTick : tick, ...ends };
+  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter: log ? powerTick : tick, ...ends, ...more.labels };
   return axis(name, { type: "value", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: colour("soft") }, axisLabel, ...more });
 }
 
@@ -127,7 +135,7 @@ function lineOption(curves, { x, y, xLog = false, yLog, whole = false, counted =
     ...option,
     grid: { ...(left === undefined ? option.grid : beside(left)), top: legend ? 60 : 34 },
     ...(legend ? { legend: { top: 0, right: 0, type: "scroll", textStyle: { color: colour("ink") } } } : {}),
-    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? { ...decades, powers: true } : {}), min: "dataMin", max: "dataMax", minInterval: whole ? 1 : 0 }),
+    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? levelDecades(...extent(curves.flatMap((curve) => curve.x.map(power)))) : {}), min: "dataMin", max: "dataMax", minInterval: whole ? 1 : 0 }),
     yAxis: axis(log ? `${y}, logarithmic` : y, {
       type: "value", scale: !curves[0].step, minInterval: counted ? 1 : 0,
       ...(log ? { ...decades, powers: true } : {}), ...(log && Number.isFinite(least) ? wholeDecades(least, most) : {}),
@@ -211,7 +219,7 @@ function boxOption(edges, low, high, { x, y, xLog = false, counted = false, word
   option.tooltip = { ...option.tooltip, formatter: (point) => words(point.dataIndex) };
   return {
     ...option,
-    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? { ...decades, powers: true } : {}), min: along(edges[0]), max: along(edges[edges.length - 1]) }),
+    xAxis: below(xLog ? `${x}, logarithmic` : x, { ...(xLog ? levelDecades(along(edges[0]), along(edges[edges.length - 1])) : {}), min: along(edges[0]), max: along(edges[edges.length - 1]) }),
     yAxis: axis(y, { type: "value", minInterval: counted ? 1 : 0 }),
     dataZoom: zoom({ xAxisIndex: 0 }, { filterMode: "weakFilter" }),
     series: [{

@@ -32,7 +32,8 @@ def components_section(data: RunData) -> Markup:
     warnings = [str(text) for text in data.result.get("warnings") or ()]
     parts = [*([_warnings(warnings)] if warnings else []), *_fit_findings(data)]
     if derivative is None or not data.names:
-        return Markup("").join([*parts, Markup("<p>There is no derivative.</p>\n")])
+        yet = " yet" if data.status == "running" else ""
+        return Markup("").join([*parts, Markup("<p>There is no derivative{}.</p>\n").format(yet)])
     shown = _choice(data, derivative)
     titles, columns = _columns(data, derivative)
     caption = f"{count(len(data.names), 'parameter')}"

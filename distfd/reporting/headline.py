@@ -43,6 +43,8 @@ def headline_section(data: RunData, *, live: bool = False) -> Markup:
     kind, word, remark = STATES.get(data.status, ("plain", data.status, ""))
     remark = "This page follows the run." if live and data.status == "running" else remark
     message = data.trouble or str(data.result.get("message") or "")
+    if message and not data.trouble and data.result.get("converged") is not None:
+        message = f"{'Converged' if data.result['converged'] else 'Not converged'}: {ending_text(message)}."
     if data.result.get("started"):
         remark = f"{remark} Started {_when(data.result['started'])}.".lstrip()
     return Markup(
@@ -67,9 +69,7 @@ def _message(status: str, message: str) -> Markup:
         return Markup("")
     if "\n" in message or status == "failed":
         return Markup('<pre class="message" tabindex="0" role="region" aria-label="Message">{}</pre>\n').format(message)
-    ending = ending_text(message)
-    text = ending[:1].upper() + ending[1:] if status == "done" else message  # others may begin with a file's name
-    return Markup('<p class="message">{}</p>\n').format(text)
+    return Markup('<p class="message">{}</p>\n').format(message)
 
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
@@ -83,8 +83,10 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
     elif isinstance(value, list):
         pairs.append(("J", count(len(value), "output")))
     gradient = data.numbers("derivative")
-    if gradient is not None and gradient.ndim == 1:
-        pairs.append(("|g|", number(euclidean_norm(gradient[~np.isnan(gradient)]), 6)))
+    if gradient is not None and gradient.ndim == 1 and np.isfinite(gradient).any():
+        missing = len(result.get("missing") or ())
+        norm = number(euclidean_norm(gradient[~np.isnan(gradient)]), 6)
+        pairs.append(("|g|", f"{norm} without {missing} missing" if missing else norm))
     if result.get("iterations") is not None:
         ended = "converged" if result.get("converged") else "not converged"
         pairs.append(("Iterations", f"{result['iterations']}, {ended}"))

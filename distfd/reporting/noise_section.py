@@ -68,7 +68,7 @@ def _sweep(k: int, one: dict[str, Any]) -> Markup:
         ("forward", "forward"),
         ("central", "central"),
         ("thin", "dashed: what noise alone may do"),
-        ("limit", "error bar of the best value"),
+        ("limit", "dotted: error bar of the best value"),
     )
     columns = ("step", "forward", "forward_noise", "central", "central_noise")
     rows = [

@@ -226,7 +226,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     parts = [
         figure("busy", "Slots at work", f"How many of {slots} were at work, over time."),
         figure("timeline", "Worker timeline", f"{told}."),
-        _legend(counts, binned=len(bars.row) > _ATTEMPTS),
+        _legend(counts, binned=len(bars.row) > _ATTEMPTS, waves=any(not mark["words"] for mark in _marks(data, clock))),
     ]
     if clock.total > 1.05 * bars.seconds:
         lead = duration(clock.total - bars.seconds)
@@ -234,7 +234,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     return Markup("").join([*parts, _table(bars)])
 
 
-def _legend(counts: NDArray[np.int64], *, binned: bool) -> Markup:
+def _legend(counts: NDArray[np.int64], *, binned: bool, waves: bool) -> Markup:
     entries = []
     if binned:
         entries.append(("shade4", "a slot at work all the time; paler: part of the time"))
@@ -243,7 +243,7 @@ def _legend(counts: NDArray[np.int64], *, binned: bool) -> Markup:
         for kind in (VALUE, STRAGGLER, RETRY, DUPLICATE, FAILED)
         if counts[kind] and not (binned and kind == VALUE)
     ]
-    return legend(entries)
+    return legend([*entries, *([("thin", "dashed: a wave ended")] if waves else [])])
 
 
 def _table(bars: Bars) -> Markup:

@@ -273,6 +273,18 @@ def test_where_only_a_check_has_run_that_is_told(tmp_path: Path) -> None:
         assert run_row(run.path, tmp_path).state == told
 
 
+def test_the_size_of_a_gradient_says_what_it_lacks_and_a_run_says_how_it_converged(tmp_path: Path) -> None:
+    found = {**GRADIENT, "status": "partial", "missing": ["b"], "derivative": [3.0, None, None]}
+    root = page(Made(FOUR, LOG, found), tmp_path / "run")
+    facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
+    assert facts["|g|"] == "3 without 1 missing"
+    root = page(Made(FOUR, LOG, {**found, "derivative": [None] * 3}), tmp_path / "none")
+    assert "|g|" not in root.all("header")[0].text
+    ended = {"message": "max_iterations of 3 reached", "converged": False, "iterations": 3}
+    root = page(Made(FOUR, LOG, {**GRADIENT, "task": "minimize", **ended}), tmp_path / "way")
+    assert "Not converged: max_iterations of 3 reached." in root.all("header")[0].text
+
+
 def test_the_level_of_the_noise_is_among_the_first_numbers(tmp_path: Path) -> None:
     found = {"task": "noise", "status": "done", "noise": {"level": 2.5e-7, "status": "found"}, "names": ["a", "b"]}
     root = page(Made(FOUR, LOG, found), tmp_path / "run")
