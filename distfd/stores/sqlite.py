@@ -49,7 +49,7 @@ def claimed(meta: Meta, path: Path, fingerprint: str | None, names: tuple[str, .
     if None not in (fingerprint, meta.fingerprint) and fingerprint != meta.fingerprint:
         raise InputError(
             f"{path} holds evaluations of another objective (fingerprint {meta.fingerprint:.12}, now "
-            f"{fingerprint:.12}): its code, arguments, files or the data it refers to differ; {remedy}"
+            f"{fingerprint:.12}): its code, program, arguments, files or the data it refers to differ; {remedy}"
         )
     if names is not None and meta.names is not None and names != meta.names:
         raise InputError(f"{path} holds evaluations for other parameter names ({_differ(meta.names, names)}); {remedy}")
