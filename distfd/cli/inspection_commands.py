@@ -42,8 +42,14 @@ def add_commands(app: typer.Typer) -> None:
         ),
         short_help="Write a first configuration, for a small model or a program.",
     )(init)
-    app.command(epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"))(doctor)
-    app.command(epilog=examples("distfd schema > distfd.schema.json"))(schema)
+    app.command(
+        epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"),
+        short_help="Check all that runs depend on, and say what to do about it.",
+    )(doctor)
+    app.command(
+        epilog=examples("distfd schema > distfd.schema.json"),
+        short_help="Print the JSON schema of configuration files, for editors.",
+    )(schema)
 
 
 def status(
@@ -180,7 +186,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
-    """Look at all that runs depend on, and say what to do about it."""
+    """Check all that runs depend on, and say what to do about it."""
     from distfd.config.load import load_config
     from distfd.doctor.examine import examine
     from distfd.doctor.finding import exit_code, findings_fields, findings_text

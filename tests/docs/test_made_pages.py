@@ -42,3 +42,10 @@ def test_a_table_that_is_out_of_date_is_seen(hooks: object) -> None:
     assert new.startswith("before\n")
     assert new.endswith("after")
     assert "| `x0` |" in new
+
+
+def test_no_command_is_told_in_a_half_sentence() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    listed = page.split("**Commands**:")[1].split("## ")[0].strip().splitlines()
+    assert len(listed) == len(app.registered_commands)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
