@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from markupsafe import Markup
 
@@ -60,6 +61,8 @@ _TITLES = (
 )
 """The rows change while a page is open, and these do not, so they suit all tasks."""
 _WORDS = (0, 1, 2, 9)
+_drawn: WeakKeyDictionary[RunData, dict[str, str]] = WeakKeyDictionary()
+"""The parts of pages of runs that are in memory: the first events of a page tell what it shows already."""
 _COMPONENTS = 200
 """Components of a comparison that are shown; of more those that are furthest apart."""
 
@@ -174,18 +177,27 @@ def run_parts(path: Path, read: Callable[[Path], RunData] = read_run) -> dict[st
     """The parts of a run's page by their keys, in order; where it cannot be read one that says so."""
     try:
         data = read(path)
-        sections = page_sections(data, served=SERVED)
-        item = Markup('<li><a href="#{}">{}</a></li>')
-        contents = Markup("").join(item.format(key, title) for key, title, _ in sections)
-        parts = {
-            "headline": headline_section(data, live=True),
-            "contents": Markup('<nav aria-label="Sections"><ul>{}</ul></nav>').format(contents),
-            **{key: section_markup(key, title, body) for key, title, body in sections},
-        }
+        if data not in _drawn:
+            _drawn[data] = _wrapped(_sections(data))
+        return _drawn[data]
     except DistfdError as error:
-        parts = {"headline": _trouble(str(error))}
+        return _wrapped({"headline": _trouble(str(error))})
     except Exception as error:  # a stranger's directory must not take the page of the others with it
-        parts = {"headline": _trouble(f"This run cannot be drawn: {type(error).__name__}: {error}")}
+        return _wrapped({"headline": _trouble(f"This run cannot be drawn: {type(error).__name__}: {error}")})
+
+
+def _sections(data: RunData) -> dict[str, Markup]:
+    sections = page_sections(data, served=SERVED)
+    item = Markup('<li><a href="#{}">{}</a></li>')
+    contents = Markup("").join(item.format(key, title) for key, title, _ in sections)
+    return {
+        "headline": headline_section(data, live=True),
+        "contents": Markup('<nav aria-label="Sections"><ul>{}</ul></nav>').format(contents),
+        **{key: section_markup(key, title, body) for key, title, body in sections},
+    }
+
+
+def _wrapped(parts: dict[str, Markup]) -> dict[str, str]:
     wrapped = Markup('<div class="part" id="part-{}">{}</div>\n')
     return {key: str(wrapped.format(key, part)) for key, part in parts.items()}
 
