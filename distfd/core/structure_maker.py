@@ -141,9 +141,8 @@ class _Mapping(Branch):
         absent = [key for key in self.keys if key not in there] if lacking else []
         for word, keys in (("lacks", absent), ("has besides", foreign)):
             if keys:
-                raise InputError(
-                    f"{what}: {self.path or what} must have the keys {few(self.keys)}, and {word} {few(keys)}"
-                )
+                part = f"{self.path} " if self.path else ""
+                raise InputError(f"{what}: {part}must have the keys {few(self.keys)}, and {word} {few(keys)}")
 
     def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
         if not isinstance(given, Mapping):

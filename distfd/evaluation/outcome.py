@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from distfd.core.describe import failure_message, where
 from distfd.core.errors import DerivativeWarning, EvaluationError
 from distfd.core.records import Status
+from distfd.core.warning import warn
 from distfd.results.derivative_result import DerivativeResult
 from distfd.results.evaluations import Evaluations, evaluation
 
@@ -109,9 +108,6 @@ def give_warnings(texts: Iterable[str], told: set[str] | None = None, result: De
     result : DerivativeResult, optional
         What is doubted.
     """
-    level, frame = 2, sys._getframe(1)  # noqa: SLF001  # warnings.warn has skip_file_prefixes from Python 3.12 on
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _INSIDE:
-        level, frame = level + 1, frame.f_back
     if told is not None:
         new = {_NUMBERS.sub("", text): text for text in texts}
         texts = [text for key, text in new.items() if key not in told]
@@ -120,14 +116,12 @@ def give_warnings(texts: Iterable[str], told: set[str] | None = None, result: De
         warning = DerivativeWarning(text)
         warning.result = result
         try:
-            warnings.warn(warning, stacklevel=level)
+            warn(warning)
         except DerivativeWarning:
             if told is None:
                 raise
 
 
-_INSIDE = ("distfd", "scipy")
-"""An optimiser of SciPy's stands between the caller and what it asks for."""
 _NUMBERS = re.compile(r" \([^()]*\)$")
 
 

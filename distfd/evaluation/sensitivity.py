@@ -86,6 +86,8 @@ def sensitivity(
             sigma_x = in_order_of(setting.options.names, sigma_x, "sigma_x")
         if session.structure is not None and is_structured(sigma_x):
             sigma_x = session.structure.spread("sigma_x", sigma_x)
+            for k in np.flatnonzero(np.isnan(sigma_x))[:1].tolist():
+                raise InputError(f"sigma_x: has no number for {site.label(k)}; give 0 for what is known exactly")
         sigma, covariance = checked_uncertainty(sigma_x, len(site.x), site.label)
         found = session.differentiate(site.x, kind="jacobian", sparsity=sparsity)
     return propagate(found, _dense(found.derivative), _dense(found.error), sigma, covariance)

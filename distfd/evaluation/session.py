@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from distfd.core import awake_clock
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.records import DOUBLE, Status
+from distfd.core.warning import warn
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
 from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
@@ -159,12 +159,11 @@ class Session:
             except Exception as error:
                 if k not in self._troubled:
                     self._troubled.add(k)
-                    warnings.warn(
+                    warn(
                         f"an observer ({type(observer).__qualname__}) failed at {type(event).__name__}: "
                         f"{type(error).__name__}: {error}; the evaluations go on, and later failures of it are "
                         "not reported",
                         RuntimeWarning,
-                        stacklevel=2,
                     )
 
     def refresh(self) -> bool:

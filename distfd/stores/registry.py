@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Protocol
 
 from distfd.core.errors import InputError
+from distfd.core.warning import warn
 from distfd.stores.base import adapted
 from distfd.stores.memory import MemoryStore
 
@@ -44,10 +44,9 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFinge
     if found_salt is None:
         # A random salt: values of other processes must not be taken for values of this J, nor vice versa.
         salt = int.from_bytes(os.urandom(16))
-        warnings.warn(
+        warn(
             "J cannot be recognised in another process, so its stored values will not be used again; give version=... "
-            "to say that they may",
-            stacklevel=4,
+            "to say that they may"
         )
     else:
         salt = found_salt

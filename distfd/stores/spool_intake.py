@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
-import warnings
 from typing import TYPE_CHECKING
 
 from distfd.core.files import check_own_folder, make_folders
+from distfd.core.warning import warn
 from distfd.workers.spool import SUFFIX, DamagedSpoolError, file_of, read
 
 if TYPE_CHECKING:
@@ -105,9 +105,8 @@ class SpoolIntake:
         aside = self._root / f"damaged-{uuid.uuid4().hex}-{path.name}"
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)
-        warnings.warn(
+        warn(
             f"{path} was left by a worker and is damaged ({reason}); it was renamed to {aside.name}, and that point is "
             "evaluated again",
             RuntimeWarning,
-            stacklevel=2,
         )

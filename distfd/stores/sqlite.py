@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from distfd.core.errors import InputError, StoreError
 from distfd.core.files import ForeignFileError
 from distfd.core.records import DOUBLE, Status
+from distfd.core.warning import warn
 from distfd.stores import sqlite_file
 from distfd.stores.base import Store
 from distfd.stores.columns import key_blobs
@@ -396,20 +396,18 @@ class SQLiteStore(Store):
 
     def _tell_bad_rows(self) -> None:
         if self.bad_rows:
-            warnings.warn(
+            warn(
                 f"{self.bad_rows} evaluations in {self.path} are damaged; they are kept, marked, and evaluated again",
                 RuntimeWarning,
-                stacklevel=5,
             )
 
     def _put_aside(self, reason: str) -> None:
         self._refuse_link(f"that is no store of distfd's ({reason})")
         self.quarantined = sqlite_file.quarantine(self.path)
-        warnings.warn(
+        warn(
             f"{self.path} is damaged or no store of distfd ({reason}); it was renamed to {self.quarantined.name} "
             "and a new one begun",
             RuntimeWarning,
-            stacklevel=4,
         )
 
     def _claim(self, meta: Meta, fingerprint: str | None, names: tuple[str, ...] | None) -> None:

@@ -135,5 +135,5 @@ def test_a_dict_goes_to_the_names_of_an_array_too() -> None:
     np.testing.assert_allclose(fit.x, [3.0, 2.5], atol=1e-4)
     assert api.sensitivity(by_number, AT, {"b": 0.0, "a": 1.0}, names=NAMES, **SERIAL).sigma == pytest.approx(16.0)
     for wrong in ({"c": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}):
-        with pytest.raises(InputError, match="step must have the keys 'a', 'b', and has besides 'c'"):
+        with pytest.raises(InputError, match="step: must have the keys 'a', 'b', and has besides 'c'"):
             api.gradient(by_number, AT, names=NAMES, step=wrong, **SERIAL)

@@ -374,6 +374,16 @@ def test_lines_of_the_users_between_two_calls_of_distfds_are_shown() -> None:
     assert "inner" in [entry.name for entry in caught.traceback]
 
 
+def test_a_warning_points_at_the_callers_line() -> None:
+    def fails(event: Any) -> None:
+        raise RuntimeError("no")
+
+    with pytest.warns() as caught:
+        distfd.gradient(cost, X, executor="serial", observers=[fails], timeout=300)
+    assert {"RuntimeWarning", "DerivativeWarning"} == {one.category.__name__ for one in caught}
+    assert {one.filename for one in caught} == {__file__}
+
+
 def test_an_evaluator_is_not_pickled_or_copied() -> None:
     with distfd.Evaluator(cost, executor="serial") as evaluator:
         for way in (pickle.dumps, copy.copy, copy.deepcopy):

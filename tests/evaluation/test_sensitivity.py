@@ -222,3 +222,9 @@ def test_a_missing_derivative_of_a_certain_parameter_does_not_matter() -> None:
     assert np.isnan(uncertain.sigma).all()
     assert uncertain.shares is not None
     assert np.isnan(uncertain.shares).all()
+
+
+def test_a_deviation_that_is_left_out_is_asked_for() -> None:
+    x = {"a": 1.0, "b": 2.0}
+    with pytest.raises(InputError, match=r"sigma_x: has no number for .*'b'.; give 0 for what is known exactly"):
+        distfd.sensitivity(lambda p: p["a"] * p["b"], x, {"a": 0.1}, executor="serial")

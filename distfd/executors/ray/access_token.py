@@ -7,10 +7,10 @@ import os
 import secrets
 import stat
 import tempfile
-import warnings
 from pathlib import Path
 
 from distfd.core.files import owner_only
+from distfd.core.warning import warn
 
 _LONGEST_FOLDER = 40
 """Bytes in the path of Ray's folder: the kernel allows 107 for a socket, and Ray appends long names to the path."""
@@ -37,7 +37,7 @@ def keep_token_private() -> None:
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is not None and mode.lower() != "token":
         text = f"RAY_AUTH_MODE={mode}: whoever can reach this machine by network can run code in the Ray cluster"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn(text, RuntimeWarning)
         return
     if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         return
@@ -51,7 +51,7 @@ def keep_token_private() -> None:
         _keep_token(own / "auth_token")
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(own / "auth_token")
         text = f"the token of private Ray clusters is kept in {own}, as there is no home folder for it ({error})"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn(text, RuntimeWarning)
 
 
 def _keep_token(path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import warnings
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distfd.core.errors import InputError, MissingSimulatorError
+from distfd.core.warning import warn
 from distfd.objectives.base import Objective
 from distfd.objectives.command import options
 from distfd.objectives.command.arguments import Arguments
@@ -253,23 +253,18 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
         deck = compiled(source)
         deck.render(variables)
         if moved := deck.moved(variables):
-            warnings.warn(
+            warn(
                 f"{name}: {moved[0]} is wider than its format, so that the rest of the line is shifted, which matters "
-                "if this file has fixed columns; widen the columns, or use fewer digits or other units",
-                stacklevel=3,
+                "if this file has fixed columns; widen the columns, or use fewer digits or other units"
             )
     Arguments(objective, objective.names).launch(variables)
     if unused := unused_parameters(objective, x0):
-        warnings.warn(
-            f"no template uses {', '.join(unused)}: J cannot depend on it, unless the program reads parameters.json",
-            stacklevel=3,
-        )
+        warn(f"no template uses {', '.join(unused)}: J cannot depend on it, unless the program reads parameters.json")
     used = frozenset().union(*(expression.uses for expression in objective.formula))
     if both := sorted(used & set(objective.names or ()) & {*objective.outputs, *objective.data}):
-        warnings.warn(
+        warn(
             f"value: {', '.join(both)} is what is read from the program, not the parameter of the same name: if the "
-            "parameter is meant, rename the output",
-            stacklevel=3,
+            "parameter is meant, rename the output"
         )
     base = Path(objective.base)
     options.files("copy", objective.copy, base)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from distfd.core.failures import EvaluationFailure
 from distfd.core.files import ForeignFileError
+from distfd.core.warning import warn
 from distfd.objectives.command.archive import archive_name, pack
 from distfd.objectives.command.work_folder import MOST_KEPT, make_room
 from distfd.workers.processes import kill_evaluation
@@ -45,7 +45,7 @@ def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.floa
             pack(folder, target, outcome)
         except (OSError, ForeignFileError) as error:  # the value is good all the same
             text = f"a work directory could not be packed into {target}: {getattr(error, 'strerror', None) or error}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warn(text, RuntimeWarning)
     folder.discard()
 
 

@@ -12,10 +12,10 @@ many, all are moved together (`distfd.objectives.command.group_looks`).
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from distfd.core.warning import warn
 from distfd.objectives.command.column_layout import ColumnWatch
 from distfd.objectives.command.coordinate_looks import OneCoordinate, SharedLooks
 from distfd.objectives.command.deck_comparison import Inputs, printed
@@ -90,7 +90,7 @@ def _looked_up(
     new = [text for place, text in doubts.items() if place not in told]
     told.update(doubts)
     for text in (*new, *watch.shifted([compared.base, *compared.nodes])):
-        warnings.warn(text, stacklevel=2)
+        warn(text)
     for a, realised in zip(rows, found, strict=True):
         offsets[a] = realised
     return offsets
