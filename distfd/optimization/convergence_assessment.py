@@ -200,7 +200,9 @@ class Assessment:
             return
         given = evaluator.setting(best.x).options.scale
         scale = np.where(best.x == 0, 1.0, np.abs(best.x)) if given is None else typical_sizes(best.x, given)
-        slopes = np.where(free, best.gradient * scale, 0.0)
+        # Interior-point methods end beside a bound that holds x there.
+        towards = np.where(best.gradient > 0, best.x - self.bounds[0], self.bounds[1] - best.x)
+        slopes = np.where(free & (towards > _DOWNHILL * scale), best.gradient * scale, 0.0)
         size = float(np.linalg.norm(slopes))
         if not np.isfinite(size) or not _DOWNHILL * size > negligible:
             return

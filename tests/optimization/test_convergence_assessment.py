@@ -461,3 +461,17 @@ def test_a_trust_region_that_noise_made_small_is_no_success_where_there_was_none
     found = distfd.least_squares(fun, [1.0, 10.0, 500.0], method="model", slots=1, executor="serial")
     slope = float(np.linalg.norm(found.grad * found.x))
     assert not found.success or slope < 0.1 * found.cost or found.cost < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:delta_grad == 0.0")  # SciPy's
+def test_an_interior_point_method_that_ends_beside_a_bound_has_converged() -> None:
+    target, weights = np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 100.0])
+
+    def fun(x: Any) -> float:
+        return float(((x - target) ** 2 * weights).sum())
+
+    bounds = [(0, None), (0, 1.5), (None, None)]
+    result = distfd.minimize(fun, [0.0, 0.0, 0.0], method="trust-constr", bounds=bounds, executor="serial")
+    np.testing.assert_allclose(result.x, [1.0, 1.5, 3.0], atol=1e-4)
+    assert result.x[1] < 1.5
+    assert result.success, result.message
