@@ -17,6 +17,7 @@ from distfd.core.errors import EvaluationError
 from distfd.core.points import Points, join_points
 from distfd.differentiation.assemble import Terms, assemble
 from distfd.differentiation.complex_step import check_imaginary_parts, head, imaginary_step, tail
+from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.hessian import missing_rows
 from distfd.differentiation.method import Answer, Request, follow
 from distfd.differentiation.placement import check_offsets, place
@@ -167,7 +168,7 @@ class ComplexHessian:
         beside = tail(wave, request)
         plain = Answer(slopes, value, answer.step, lost)
         told = yield from self.check.confirmed(plain, first, beside[: n - len(request.points)])
-        texts = told.warnings
+        texts = answer.warnings + told.warnings
         if not len(answer.missing):
             matrix = answer.derivative
 
@@ -183,7 +184,15 @@ class ComplexHessian:
         own, mixed = entries[:a], entries[a:]
         step = np.zeros(len(self.site.x))
         step[pattern.moving] = self._placed[1][:, 1] if a else 0.0
-        return Answer(pattern.filled(own, mixed), value, step, missing_rows(pattern, own, mixed))
+        away = np.abs(self._placed[1]).min(axis=1) if a else np.zeros(0)
+        few = away < _FEW_ULPS * np.spacing(np.abs(self.site.x[pattern.moving]))
+        return Answer(
+            pattern.filled(own, mixed),
+            value,
+            step,
+            missing_rows(pattern, own, mixed),
+            warnings=_few_ulps_warnings(self.site, pattern.moving[few], away[few]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +287,7 @@ class ComplexProduct:
         middle[moving] = slopes[at_x[0]] if at_x else slopes[:2].mean(axis=0)
         plain = Answer(np.nan_to_num(middle), value, answer.step, missing)
         told = yield from self.check.confirmed(plain, first, beside[: n - len(request.points)])
-        texts = told.warnings
+        texts = answer.warnings + told.warnings
         if not len(missing):
             product, size = float(self._way @ derivative), float(np.abs(self._way) @ np.abs(derivative))
 
@@ -303,7 +312,18 @@ class ComplexProduct:
             derivative[moving] = weights @ self._slopes(own)
         derivative[~np.isfinite(derivative)] = np.nan
         step[moving] = self.h[moving]
-        return Answer(derivative, own.values[0].real, step, np.flatnonzero(np.isnan(derivative)))
+        missing = np.flatnonzero(np.isnan(derivative))
+        return Answer(derivative, own.values[0].real, step, missing, warnings=self._doubts())
+
+    def _doubts(self) -> tuple[str, ...]:
+        """Warnings where the points along v are so near to x that rounding turns or shortens the way to them."""
+        x, unit = self.site.x, np.spacing(np.abs(self.site.x))
+        for at, _ in self._bases:
+            away = np.abs(at - x)
+            if at is not x and (away / unit).max() < _FEW_ULPS:
+                moved = np.flatnonzero(away) if away.any() else np.flatnonzero(self._way)
+                return _few_ulps_warnings(self.site, moved, away[moved])
+        return ()
 
     def _gradient(self, at: Floats) -> Points:
         """Complex points around one of the bases, written against x."""
@@ -400,6 +420,22 @@ class CurvatureCheck:
         rounding = ROUNDING * EPS * float(np.abs(np.append(there, value[0])).max())
         off = float(_CURVED @ there + 2 * value[0]) - seen
         return off, _ALLOWED * reach + 3 * rounding, 3 * rounding
+
+
+_FEW_ULPS = 100.0
+"""A displacement of fewer spacings of numbers near x leaves second derivatives fewer than about two digits."""
+
+
+def _few_ulps_warnings(site: BasePoint, rows: Numbers, away: Floats) -> tuple[str, ...]:
+    """Warnings for coordinates (a,) that are moved by so little, (a,), that rounding hides second derivatives."""
+    if not len(rows):
+        return ()
+    text = (
+        f"the bounds (or the step) leave so little room along {listed(site.label, rows)} (a displacement of "
+        f"{away.min():.1g}) that second derivatives are mostly the rounding of x and of J's slopes. Widen the bounds, "
+        "fix it by lower == upper, or give a larger step"
+    )
+    return (text,)
 
 
 _LOST = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -273,3 +274,27 @@ def test_steps_from_the_noise_are_not_for_complex_hessians() -> None:
     for kind, more in kinds:
         with pytest.raises(InputError, match="complex step does not depend on J's noise"):
             distfd.differentiate(lambda x: x[0] ** 2, [1.0], kind=kind, step="auto", **more, **COMPLEX)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hvp"])
+@pytest.mark.parametrize("ulps", [1, 4, 16, 1e6])
+def test_bounds_of_a_few_spacings_are_told_where_second_derivatives_are_taken(kind: Any, ulps: float) -> None:
+    x, width = np.array([1.0, 2.0]), ulps * np.spacing(1.0)
+    v: dict[str, Any] = {} if kind == "hessian" else {"v": [1.0, 0.5]}
+    bounds = [(1 - width, 1 + width), (2 - 2 * width, 2 + 2 * width)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = distfd.differentiate(
+            lambda x: x[0] ** 3 * x[1] + np.exp(x[1]),
+            x,
+            kind=kind,
+            scheme="complex-step",
+            bounds=bounds,
+            executor="serial",
+            **v,
+        )
+    exact = np.array([[12.0, 3.0], [3.0, np.exp(2)]])
+    off = np.abs(result.derivative - (exact if kind == "hessian" else exact @ v["v"])).max()
+    told = any("so little room along coordinate 0" in text for text in result.warnings)
+    assert told == (ulps < 1e6)
+    assert told or off < 1e-6
