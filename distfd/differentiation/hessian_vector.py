@@ -158,6 +158,9 @@ class HessianVector(Checkable):
         if self.far is not None:
             return [base.halved(site.x) for base in self.far._bases]  # noqa: SLF001  # of the same class
         half = replace(site, lower=(site.x + site.lower) / 2, upper=(site.x + site.upper) / 2)
+        # With one spacing of room, half of it is none: such a coordinate is not fixed, and its part would be lost.
+        lost = np.flatnonzero((half.lower == half.upper) & (site.lower != site.upper) & (self.v != 0))
+        check_offsets(np.zeros((len(lost), 1)), lambda a: site.label(int(lost[a])))
         rays = place_rays(half, self.v[None], np.array([self.t]), self.stencil, np.abs(self.h))
         return [base for ray in rays for base in _weighed(ray, site.x)]
 

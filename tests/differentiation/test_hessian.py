@@ -233,3 +233,12 @@ def test_tiny_parameters_have_a_hessian_where_steps_find_their_size() -> None:
     assert found.derivative[0, 0] == pytest.approx(exact, rel=1e-5)
     scaled = distfd.hessian(lambda p: math.exp(1e6 * p[0]), [1e-6], scale=[1e-6], **SERIAL)
     assert scaled[0, 0] == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_product_in_bounds_of_one_spacing_is_an_error_and_not_zero(free: bool) -> None:
+    bounds = [(1.0, np.nextafter(1.0, 2)), (None, None) if free else (2.0, np.nextafter(2.0, 3))]
+    with pytest.raises(InputError, match=r"coordinate 0.*step is too small"):
+        distfd.differentiate(
+            lambda x: x[0] ** 3 * x[1], [1.0, 2.0], kind="hvp", v=[1.0, 0.5], bounds=bounds, executor="serial"
+        )
