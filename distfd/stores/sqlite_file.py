@@ -48,6 +48,8 @@ _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 """The last bytes of a journal that names a super-journal."""
 
+_SUFFIX = ".sqlite"
+"""Of the names of stores: nobody's tables and texts have it."""
 _START = 1_000_000
 """Bytes at the start of a file without SQLite's header in which signs of a store are looked for."""
 _PAGE = 4096
@@ -108,7 +110,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     DamagedFileError
         If the file is not a complete store.
     OtherFileError
-        If it is no SQLite file, and shows no sign of ever having been a store.
+        If it is no SQLite file, has not the name of one, and shows no sign of ever having been a store.
     """
     check_files(path)
     with open_plain(path) as file:
@@ -116,7 +118,8 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     header = start[:20]
     # Check the version as well: SQLite refuses to write a file whose format version is above 2.
     if header[:16] != b"SQLite format 3\0" or not {*header[18:]} <= {1, 2}:
-        kind = DamagedFileError if _may_have_been_a_store(start, path.stat().st_size) else OtherFileError
+        ours = path.suffix == _SUFFIX or _may_have_been_a_store(start, path.stat().st_size)
+        kind = DamagedFileError if ours else OtherFileError
         raise kind("it does not begin as an SQLite file does")
     connection = sqlite3.connect(
         _uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False

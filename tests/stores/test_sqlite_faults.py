@@ -216,7 +216,7 @@ def test_rows_that_are_gone_are_told(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_renamed_and_named(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
-    for content in (b"", bytes(5000), bytes(68) + b"dFD1" + bytes(500), b"SQLite format 3\0" + bytes(4096)):
+    for content in (b"", b"something else", b"SQLite format 3\0" + bytes(4096)):
         path.write_bytes(content)
         with pytest.warns(RuntimeWarning, match=r"s\.sqlite is damaged or no store .* renamed to s\.sqlite\.damaged-"):
             store = SQLiteStore(path)
@@ -226,7 +226,15 @@ def test_a_damaged_file_is_renamed_and_named(tmp_path: Path) -> None:
         assert store.n_computed() == 0
         store.close()
         path.unlink()
-    assert len(list(tmp_path.glob("s.sqlite.damaged-*"))) == 4
+    assert len(list(tmp_path.glob("s.sqlite.damaged-*"))) == 3
+
+
+@pytest.mark.parametrize("content", [bytes(5000), bytes(68) + b"dFD1" + bytes(500)])
+def test_a_damaged_store_of_any_name_is_known_by_its_signs(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "values"
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="renamed to values.damaged-"):
+        SQLiteStore(path).close()
 
 
 def test_a_list_of_tables_that_is_damaged_is_no_foreign_one(tmp_path: Path) -> None:
