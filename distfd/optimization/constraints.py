@@ -26,6 +26,9 @@ _NEAR, _CLEAR = 1e-4, 10.0
 """A constraint holds x if its value is this near to a limit, relative to max(1, abs(limit)), or nearer than this many
 standard deviations of its noise."""
 
+_BROKEN = 1e-3
+"""Part of the largest output by which limits may be missed at an end: noise and methods' tolerances are less."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -61,6 +64,10 @@ class Outputs:
             raise InputError("constraints: a lower limit is above its upper one")
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
+
+    def are_broken(self, c: Vector) -> bool:
+        """Whether the worst of (m,) values is beyond its limits by more than noise and a method's tolerance explain."""
+        return self.violation(c) > _BROKEN * max(1.0, float(np.abs(c).max()))
 
     def violation(self, c: Vector) -> float:
         """How far the worst of (m,) values is from its limits; 0 where all are kept.

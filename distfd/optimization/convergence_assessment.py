@@ -135,9 +135,12 @@ class Assessment:
         result.success, result.message = False, f"{text}; the method said: {result.message}"
 
     def judge_constraints(self, result: Any, record: Record, evaluator: Evaluator, slopes: OutputSlopes) -> None:
-        """Clears ``success`` where the slopes of a constraint that is an output of J are noise at the end."""
+        """Clears ``success`` where an output of J that is a constraint is broken at the end, or its slopes are noise."""
         best = record.best
         if best is None or not result.success or result.status in (STOPPED, INTERRUPTED):
+            return
+        if slopes.outputs.are_broken(np.asarray(best.result.value)[1:]):
+            result.success, result.message = False, f"{result.message}; but the constraints do not hold there"
             return
         text = slopes.doubt(best.result, self.bounds[0] < self.bounds[1], self._advice(best, evaluator))
         if text:

@@ -125,3 +125,21 @@ def test_an_end_where_the_slopes_of_a_constraint_are_noise_is_no_success_and_the
         np.testing.assert_allclose(remedied.x, right.x, atol=0.02)
         assert any("the slopes of constraint 0 (output 1 of J) at the end are noise" in each.message for each in runs)
         assert any('step="auto"' in each.message for each in runs)
+
+
+def test_an_end_at_which_a_constraint_does_not_hold_is_no_success() -> None:
+    """SciPy's trust-constr looks at the gradient alone, and old ones at the trust region alone."""
+
+    def fun(x: Any) -> Any:
+        return np.array([(x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2, x[0] ** 2 + x[1] ** 2])
+
+    options: dict[str, Any] = {"method": "trust-constr", "executor": "serial", "constraints": distfd.Outputs(1.0, 1.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of SciPy's update of the Hessian
+        early = distfd.minimize(fun, [5.0, 5.0], options={"gtol": 1e9}, **options)
+        whole = distfd.minimize(fun, [5.0, 5.0], **options)
+    assert early.violation > 1
+    assert not early.success
+    assert early.message.endswith("; but the constraints do not hold there")
+    assert whole.success, whole.message
+    assert whole.violation < 1e-6
