@@ -135,7 +135,7 @@ class Assessment:
         result.success, result.message = False, f"{text}; the method said: {result.message}"
 
     def judge_constraints(self, result: Any, record: Record, evaluator: Evaluator, slopes: OutputSlopes) -> None:
-        """Clears ``success`` where an output of J that is a constraint is broken at the end, or its slopes are noise."""
+        """Clears ``success`` where an output that is a constraint is broken at the end, or its slopes are noise."""
         best = record.best
         if best is None or not result.success or result.status in (STOPPED, INTERRUPTED):
             return
