@@ -36,7 +36,7 @@ _LONGEST_STEM = 50
 
 
 class ForeignFileError(StoreError):
-    """A file of distfd is replaced by something else, such as a link; nothing was changed."""
+    """At the place of a file of distfd's is something else, such as a link or a user's own file; it was not changed."""
 
 
 class NotPlainError(OSError):

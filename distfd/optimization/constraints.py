@@ -67,7 +67,7 @@ class Outputs:
 
     def are_broken(self, c: Vector) -> bool:
         """Whether the worst of (m,) values is beyond its limits by more than noise and a method's tolerance explain."""
-        return self.violation(c) > _BROKEN * max(1.0, float(np.abs(c).max()))
+        return _is_much(self.violation(c), c)
 
     def violation(self, c: Vector) -> float:
         """How far the worst of (m,) values is from its limits; 0 where all are kept.
@@ -127,13 +127,27 @@ def given_violation(constraints: Sequence[Any], x: Vector) -> float:
     return max((_violation(each, x) for each in constraints), default=0.0)
 
 
+def are_given_broken(constraints: Sequence[Any], x: Vector) -> bool:
+    """Whether one of SciPy's constraints is missed at x by more than noise and a method's tolerance explain."""
+    found = [_limited(each, x) for each in constraints]
+    return any(_is_much(worst(c, lower, upper), c) for c, lower, upper in found)
+
+
+def _is_much(violation: float, c: Vector) -> bool:
+    return violation > _BROKEN * max(1.0, float(np.abs(c).max()))
+
+
 def _violation(constraint: Any, x: Vector) -> float:
+    return worst(*_limited(constraint, x))
+
+
+def _limited(constraint: Any, x: Vector) -> tuple[Vector, Any, Any]:
+    """The values (m,) of one of SciPy's constraints at x, and their limits."""
     if isinstance(constraint, dict):
         c = np.atleast_1d(constraint["fun"](x, *constraint.get("args", ())))
-        return worst(c, 0.0, 0.0 if constraint["type"].lower() == "eq" else np.inf)
-    if hasattr(constraint, "A"):
-        return worst(np.atleast_1d(constraint.A @ x), constraint.lb, constraint.ub)
-    return worst(np.atleast_1d(constraint.fun(x)), constraint.lb, constraint.ub)
+        return c, 0.0, 0.0 if constraint["type"].lower() == "eq" else np.inf
+    c = np.atleast_1d(constraint.A @ x if hasattr(constraint, "A") else constraint.fun(x))
+    return c, constraint.lb, constraint.ub
 
 
 @dataclass(eq=False)

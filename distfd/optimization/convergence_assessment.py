@@ -18,12 +18,13 @@ from distfd.differentiation.method import Values
 from distfd.differentiation.rounding_quantum import quantum
 from distfd.differentiation.steps import typical_sizes
 from distfd.optimization.advice import Advice
+from distfd.optimization.constraints import are_given_broken
 from distfd.optimization.limits import ran_away, ran_away_text
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.slope_evidence import assess, gains_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -134,13 +135,26 @@ class Assessment:
         text = _text(doubt, unit, self._advice(best, evaluator), record.named)
         result.success, result.message = False, f"{text}; the method said: {result.message}"
 
-    def judge_constraints(self, result: Any, record: Record, evaluator: Evaluator, slopes: OutputSlopes) -> None:
-        """Clears ``success`` where an output that is a constraint is broken at the end, or its slopes are noise."""
+    def judge_constraints(
+        self, result: Any, record: Record, evaluator: Evaluator, slopes: OutputSlopes | None, given: Sequence[Any]
+    ) -> None:
+        """Clears ``success`` where a constraint is broken at the end, or its slopes are noise.
+
+        Parameters
+        ----------
+        slopes : OutputSlopes or None
+            Those of the constraints that are outputs of J.
+        given : sequence
+            SciPy's constraints, of which only the values are known.
+        """
         best = record.best
         if best is None or not result.success or result.status in (STOPPED, INTERRUPTED):
             return
-        if slopes.outputs.are_broken(np.asarray(best.result.value)[1:]):
+        outputs = slopes is not None and slopes.outputs.are_broken(np.asarray(best.result.value)[1:])
+        if outputs or are_given_broken(given, best.x):
             result.success, result.message = False, f"{result.message}; but the constraints do not hold there"
+            return
+        if slopes is None:
             return
         text = slopes.doubt(best.result, self.bounds[0] < self.bounds[1], self._advice(best, evaluator))
         if text:

@@ -201,8 +201,7 @@ def minimize(
         if result.success and result.status != STOPPED and (outputs or given):
             problem.end_at(result.x)
         assessment.apply(result, record, session)
-        if problem.output_slopes is not None:
-            assessment.judge_constraints(result, record, session, problem.output_slopes)
+        assessment.judge_constraints(result, record, session, problem.output_slopes, given)
         return printer.ended(arrangement.arranged(scalar.finished(result, record, outputs)))
 
 

@@ -362,8 +362,8 @@ class SQLiteStore(Store):
                 self._refuse_link(f"that is no store of distfd's ({error})")
                 if isinstance(error, sqlite_file.OtherFileError):
                     raise ForeignFileError(
-                        f"{self.path} is a file of something else, and no store of distfd's ({error}); nothing was "
-                        "written: give another path, or move that file away"
+                        f"{self.path} is a file of something else, and no store of distfd's ({error}); it was not "
+                        "changed: give another path, or move that file away"
                     ) from None
                 self._put_aside(str(error))
                 sqlite_file.create(self.path, fingerprint, names)

@@ -127,13 +127,20 @@ def test_an_end_where_the_slopes_of_a_constraint_are_noise_is_no_success_and_the
         assert any('step="auto"' in each.message for each in runs)
 
 
-def test_an_end_at_which_a_constraint_does_not_hold_is_no_success() -> None:
+@pytest.mark.parametrize("given", [False, True])
+def test_an_end_at_which_a_constraint_does_not_hold_is_no_success(given: bool) -> None:
     """SciPy's trust-constr looks at the gradient alone, and old ones at the trust region alone."""
 
-    def fun(x: Any) -> Any:
+    def values(x: Any) -> Any:
         return np.array([(x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2, x[0] ** 2 + x[1] ** 2])
 
-    options: dict[str, Any] = {"method": "trust-constr", "executor": "serial", "constraints": distfd.Outputs(1.0, 1.0)}
+    held = (
+        scipy.optimize.NonlinearConstraint(lambda x: x[0] ** 2 + x[1] ** 2, 1.0, 1.0)
+        if given
+        else distfd.Outputs(1.0, 1.0)
+    )
+    options: dict[str, Any] = {"method": "trust-constr", "executor": "serial", "constraints": held}
+    fun = (lambda x: values(x)[0]) if given else values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of SciPy's update of the Hessian
         early = distfd.minimize(fun, [5.0, 5.0], options={"gtol": 1e9}, **options)

@@ -25,8 +25,7 @@ def fingerprint(objective: ProgramSpec) -> str | None:
     The user's own programs are read: those below ``base`` (the folder of the configuration) or given by a relative
     path, and scripts whose absolute paths are arguments. So are Python functions that read outputs, and the user's own
     modules that they import. Installed programs are not read, nor files that programs start or read; use ``version``
-    for those. The result is None if ``value`` is a function and there is no
-    ``version``.
+    for those. The result is None if ``value`` is a function and there is no ``version``.
     """
     if callable(objective.value) and objective.version is None:
         return None
