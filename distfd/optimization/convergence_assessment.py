@@ -18,13 +18,14 @@ from distfd.differentiation.method import Values
 from distfd.differentiation.rounding_quantum import quantum
 from distfd.differentiation.steps import typical_sizes
 from distfd.optimization.advice import Advice
+from distfd.optimization.common_arguments import FIT_FTOL, FIT_GTOL, XTOL
 from distfd.optimization.constraints import are_given_broken
 from distfd.optimization.limits import ran_away, ran_away_text
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.slope_evidence import assess, gains_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,6 +86,26 @@ class Assessment:
     constrained: bool = False
     own_tolerance: bool = False
     method: str = ""
+
+    @classmethod
+    def of_fit(
+        cls,
+        cost: Callable[[Floats, Floats], float],
+        bounds: tuple[Floats, Floats],
+        options: Mapping[str, Any],
+        method: str,
+    ) -> Assessment:
+        """That of a fit with these tolerances, SciPy's where there are none."""
+        return cls(
+            cost=cost,
+            bounds=bounds,
+            gtol=options.get("gtol") or FIT_GTOL,
+            ftol=max(FIT_FTOL, options.get("ftol") or 0.0),
+            xtol=options.get("xtol") or XTOL,
+            relative=True,
+            own_tolerance=any("tol" in each for each in options),
+            method=method,
+        )
 
     def apply(
         self, result: Any, record: Record, evaluator: Evaluator, *, slopes: bool = True, noise: float = 0.0

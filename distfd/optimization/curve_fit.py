@@ -24,10 +24,9 @@ from distfd.evaluation.keywords import SessionOptions, lists_options_of
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.verbosity import check_verbose
 from distfd.observers.progress import Progress
-from distfd.optimization.common_arguments import FIT_FTOL, FIT_GTOL, XTOL
 from distfd.optimization.convergence_assessment import Assessment
+from distfd.optimization.curve_residuals import CurveResiduals, fitted_points, residuals_of, spread_of
 from distfd.optimization.history import Record
-from distfd.optimization.robust_loss import Loss
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.speculation import Speculation
 from distfd.optimization.value_and_derivative import ValueAndDerivative
@@ -220,10 +219,10 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
     own = callable(jac)
     if not own:
         theirs.pop("col_deriv", None)  # this option is for a callable jac
-    spread = _spread(sigma, ydata)
-    fitted = _fitted(xdata, ydata, omit=nan_policy == "omit")
+    spread = spread_of(sigma, ydata)
+    fitted = fitted_points(xdata, ydata, omit=nan_policy == "omit")
     rows = int(fitted.sum()) if spread.ndim == 2 else 1
-    residuals = None if own else _residuals(ydata, spread, fitted, theirs)
+    residuals = None if own else residuals_of(ydata, spread, fitted, theirs)
     model = _Distributed(f, bounds, ours, sparsity, rows, own, lm=lm, residuals=residuals)
     try:
         found = scipys(
@@ -292,7 +291,7 @@ class _Distributed:
         Whether the user gives a Jacobian, so that only values are needed here.
     lm : bool
         Whether the method is lm, which does not check that values at the start are finite.
-    residuals : _Residuals, optional
+    residuals : CurveResiduals, optional
         How SciPy makes residuals of values. If given, the run is recorded, to judge how it ends.
     """
 
@@ -303,7 +302,7 @@ class _Distributed:
     rows: int
     own: bool
     lm: bool
-    residuals: _Residuals | None = None
+    residuals: CurveResiduals | None = None
     record: Record = field(default_factory=lambda: Record(measure="cost"))
     _asker: ValueAndDerivative | None = None
     _evaluator: Evaluator | None = None
@@ -346,7 +345,7 @@ class _Distributed:
             self._see(np.array(p, dtype=np.float64), result, dense, self.residuals)
         return dense if len(dense) > 1 else np.repeat(dense, self.rows, axis=0)
 
-    def _see(self, x: Vector, result: DerivativeResult, jacobian: Vector, residuals: _Residuals) -> None:
+    def _see(self, x: Vector, result: DerivativeResult, jacobian: Vector, residuals: CurveResiduals) -> None:
         """Records a point whose Jacobian is known."""
         values, slopes = residuals.of(np.asarray(result.value)), residuals.scaled(jacobian)
         gradient = residuals.loss.gradient(values, slopes)
@@ -367,16 +366,9 @@ class _Distributed:
 
         verdict = OptimizeResult(success=True, status=1, message="it has converged")
         residuals, site = self.residuals, self._evaluator.setting(self.record.best.x).site
-        Assessment(
-            cost=lambda values, _x: residuals.cost(values),
-            bounds=(site.lower, site.upper),
-            gtol=options.get("gtol") or FIT_GTOL,
-            ftol=max(FIT_FTOL, options.get("ftol") or 0.0),
-            xtol=options.get("xtol") or XTOL,
-            relative=True,
-            own_tolerance=any("tol" in each for each in options),
-            method=method,
-        ).apply(verdict, self.record, self._evaluator)
+        bounds = site.lower, site.upper
+        assessment = Assessment.of_fit(lambda values, _x: residuals.cost(values), bounds, options, method)
+        assessment.apply(verdict, self.record, self._evaluator)
         return () if verdict.success else (f"popt and pcov may be wrong: {verdict.message}",)
 
     def close(self) -> None:
@@ -427,81 +419,6 @@ def _choose_differences(jac: Any, theirs: dict[str, Any], ours: dict[str, Any]) 
             if ours.get("step") is not None:
                 raise InputError(f"{name}: means the same as step, and step is given too; give only one of them")
             ours["step"] = np.sqrt(given) if name == "epsfcn" else given
-
-
-def _spread(sigma: Any, ydata: Any) -> NDArray[Any]:
-    """Sigma as an array with one element for each of ydata, also where it is None or one number.
-
-    SciPy scales a Jacobian row by row only for arrays; that also widens the one row of a model that returns one number.
-    """
-    given = np.asarray(1.0 if sigma is None else sigma)
-    return np.full(np.size(ydata), given.ravel()[0]) if given.size == 1 else given
-
-
-def _fitted(xdata: Any, ydata: Any, *, omit: bool) -> NDArray[np.bool_]:
-    """Which of ydata SciPy fits; with ``omit``, not those where ydata or the last dimension of xdata is NaN."""
-    measured = np.asarray(ydata)
-    lacks = np.zeros(measured.shape, dtype=bool)
-    if not omit or measured.dtype.kind not in "fc":
-        return ~lacks
-    lacks = np.isnan(measured)
-    if isinstance(xdata, (list, tuple, np.ndarray)):
-        with contextlib.suppress(TypeError, ValueError):  # xdata may not be numbers, or have another length than ydata
-            at = np.isnan(np.asarray(xdata, dtype=np.float64))
-            lacks = lacks | at.any(axis=tuple(range(at.ndim - 1)))
-    return np.asarray(~lacks)
-
-
-@dataclass(frozen=True, eq=False)
-class _Residuals:
-    """The residuals that SciPy makes of the model's values, and their cost.
-
-    Attributes
-    ----------
-    measured : (n,) ndarray
-    spread : (n,) or (n, n) ndarray
-        Standard deviations, or the lower Cholesky factor of a covariance.
-    loss : Loss
-    """
-
-    measured: Vector
-    spread: Vector
-    loss: Loss
-
-    def of(self, values: Vector) -> Vector:
-        """The residuals (n,) of the model's values, (n,) or (1,)."""
-        return self.scaled(values - self.measured)
-
-    def scaled(self, rows: Vector) -> Vector:
-        """Rows, (n, ...) or (1, ...), in units of the standard deviations."""
-        wide = np.broadcast_to(rows, (len(self.measured), *rows.shape[1:]))
-        if self.spread.ndim == 1:
-            return np.asarray(wide / (self.spread if wide.ndim == 1 else self.spread[:, None]))
-        from scipy.linalg import solve_triangular
-
-        return np.asarray(solve_triangular(self.spread, wide, lower=True, check_finite=False))
-
-    def cost(self, values: Vector) -> float:
-        """The cost of the model's values."""
-        return self.loss.cost(self.of(values))
-
-
-def _residuals(
-    ydata: Any, spread: NDArray[Any], fitted: NDArray[np.bool_], options: Mapping[str, Any]
-) -> _Residuals | None:
-    """How SciPy makes residuals of the model's values; None where it refuses the data, or where they are unusual."""
-    try:
-        measured = np.asarray(ydata, dtype=np.float64)[fitted]
-        if spread.ndim == 2:
-            covariance = np.asarray(spread, dtype=np.float64)[np.ix_(fitted, fitted)]
-            spread = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-        else:
-            spread = np.asarray(spread, dtype=np.float64)[fitted]
-        loss = Loss(options.get("loss", "linear"), options.get("f_scale", 1.0))
-    except (TypeError, ValueError, IndexError, np.linalg.LinAlgError, InputError):  # SciPy says what is wrong
-        return None
-    usual = fitted.ndim == 1 and np.isfinite(measured).all() and np.isfinite(spread).all()
-    return _Residuals(measured, spread, loss) if usual else None
 
 
 def _say_undetermined() -> None:

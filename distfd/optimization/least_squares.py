@@ -23,10 +23,7 @@ from distfd.optimization import scipy_minimize as scalar
 from distfd.optimization.advice import other_methods
 from distfd.optimization.bound_restarts import with_restarts
 from distfd.optimization.common_arguments import (
-    FIT_FTOL,
-    FIT_GTOL,
     INSTEAD,
-    XTOL,
     check_slots,
     checked_start,
     record_of,
@@ -237,15 +234,11 @@ def _assessment(
     problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any], method: str
 ) -> Assessment:
     """The assessment of a fit's convergence."""
-    return Assessment(
-        cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
-        bounds=bounds,
-        gtol=options.get("gtol") or FIT_GTOL,
-        ftol=max(FIT_FTOL, options.get("ftol") or 0.0),
-        xtol=options.get("xtol") or XTOL,
-        relative=True,
-        own_tolerance=any("tol" in each for each in options),
-        method=method,
+    return Assessment.of_fit(
+        lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
+        bounds,
+        options,
+        method,
     )
 
 
