@@ -101,8 +101,8 @@ def _digest(root: Any, anatomy_of: Callable[[Any], Anatomy], most: int, *, vouch
     return Fingerprint(
         graph_digest(nodes).hex(),
         stable=False,
-        unstable_because=f"{unstable}: it cannot be told apart across processes, so other processes do not reuse these "
-        "values; make it in J, or give `version` (objective.version) and change it whenever J changes",
+        unstable_because=f"{unstable}, and another process cannot tell it from others; make it in J, or give "
+        "`version` (objective.version) and change it whenever J changes",
     )
 
 

@@ -42,6 +42,11 @@ class Objective(ABC):
     def fingerprint(self) -> str | None:
         """A digest of all that J's value depends on besides x; None where that cannot be known across processes."""
 
+    @property
+    def unrecognised_because(self) -> str | None:
+        """Why `fingerprint` is None, and what to do, in words; None where nobody knows, or it is not None."""
+        return None
+
     def __call__(self, x: ArrayLike) -> Any:
         """J(x), once, in this process: a number, or an (m,) array.
 
@@ -248,6 +253,11 @@ class _Adapted(Objective):
 
     def fingerprint(self) -> str | None:
         found: str | None = self._given.fingerprint()
+        return found
+
+    @property
+    def unrecognised_because(self) -> str | None:
+        found: str | None = getattr(self._given, "unrecognised_because", None)
         return found
 
     @property

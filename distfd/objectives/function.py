@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.structure import Structure
+    from distfd.fingerprint.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,16 @@ class PythonObjective(Objective):
 
     def fingerprint(self) -> str | None:
         """Digest of the function, what it refers to, and its arguments."""
-        found = fingerprint((self.fun, self.args, dict(self.kwargs), *parts_of(self.structure)), version=self.version)
+        found = self._print()
         return python_key(key_within(found.digest, self.structure), self) if found.stable else None
+
+    @property
+    def unrecognised_because(self) -> str | None:
+        """Which object that J refers to cannot be identified, and where it is."""
+        return self._print().unstable_because
+
+    def _print(self) -> Fingerprint:
+        return fingerprint((self.fun, self.args, dict(self.kwargs), *parts_of(self.structure)), version=self.version)
 
     def make(self) -> Model:
         """The function itself, ready to be called: there is nothing to set up."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.structure import Structure
+    from distfd.fingerprint.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,17 @@ class SimulatorObjective(Objective):
 
     def fingerprint(self) -> str | None:
         """Digest of the class and its arguments."""
-        made_of = (self.simulator, self.args, dict(self.kwargs), *parts_of(self.structure))
-        found = fingerprint(made_of, version=self.version)
+        found = self._print()
         return python_key(key_within(found.digest, self.structure), self) if found.stable else None
+
+    @property
+    def unrecognised_because(self) -> str | None:
+        """Which object that J refers to cannot be identified, and where it is."""
+        return self._print().unstable_because
+
+    def _print(self) -> Fingerprint:
+        made_of = (self.simulator, self.args, dict(self.kwargs), *parts_of(self.structure))
+        return fingerprint(made_of, version=self.version)
 
     def make(self) -> Model:
         """Makes an instance and sets it up."""

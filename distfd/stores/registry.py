@@ -20,6 +20,10 @@ class HasFingerprint(Protocol):
     def fingerprint(self) -> str | None:
         """A digest of all that J's value depends on besides x; None where that cannot be known across processes."""
 
+    @property
+    def unrecognised_because(self) -> str | None:
+        """Why the digest is None, and what to do; None where nobody knows."""
+
 
 def salt_of(objective: HasFingerprint) -> int | None:
     """The salt of an objective's keys in a store on disk; None if it cannot be identified across processes."""
@@ -44,10 +48,8 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFinge
     if found_salt is None:
         # A random salt: values of other processes must not be taken for values of this J, nor vice versa.
         salt = int.from_bytes(os.urandom(16))
-        warn(
-            "J cannot be recognised in another process, so its stored values will not be used again; give version=... "
-            "to say that they may"
-        )
+        why = objective.unrecognised_because or "give version=... and change it whenever J changes"
+        warn(f"J cannot be recognised in another process, so its stored values will not be used again: {why}")
     else:
         salt = found_salt
     if isinstance(store, (str, os.PathLike)):
