@@ -13,6 +13,7 @@ from distfd.core import awake_clock
 from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
 from distfd.core.records import DOUBLE, Batch, Status
+from distfd.evaluation import usual_times
 from distfd.evaluation.event_loop import WorkGivenOut, run_event_loop
 from distfd.evaluation.optional_choice import OptionalChoice
 from distfd.results import events
@@ -115,6 +116,9 @@ def _steps(  # noqa: PLR0917  # private, called once above
     if n:
         if not session.pool.times.count:
             session.pool.times.recall(len(points), *store.seconds())
+            if session.executor.has_own_processes and session.policy.timeout is None and session.policy.limit is None:
+                # Else a point might not be begun, or not be blamed, for the sake of a guess.
+                session.pool.times.guess = usual_times.guess(session.objective)
         left_out = np.setdiff1d(optional, taken)
         asked = points.take(np.delete(np.arange(len(points)), left_out)) if len(left_out) else points
         spool = _announced(session, asked, task, keys, len(reused))

@@ -14,6 +14,7 @@ from distfd.core.errors import DistfdError, InputError
 from distfd.core.records import DOUBLE, Status
 from distfd.core.warning import warn
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
+from distfd.evaluation import usual_times
 from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
@@ -303,6 +304,7 @@ class Session:
 
     def stop(self) -> None:
         """Give the slots back; the next wave starts others."""
+        usual_times.remember(self.objective, self.pool.times)
         try:
             self.executor.close()
         finally:

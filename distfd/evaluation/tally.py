@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Request
 
 
+_AT_ONCE = 1_000_000
+"""Numbers that are put in their places in one go; with more, it would matter that they are copied first."""
+
+
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
@@ -29,12 +33,11 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
     size = np.zeros(n, dtype=np.int64)
-    partial = np.zeros(n, dtype=bool)
     failures: dict[int, Failure] = {}
+    index = _joined(batches, "index", np.int64)
+    status[index], size[index] = _joined(batches, "status", np.uint8), _joined(batches, "size", np.int64)
+    partial = (status == Status.ERROR) & (size > 0)
     for batch in batches:
-        status[batch.index] = batch.status
-        size[batch.index] = batch.size
-        partial[batch.index] = batch.partial
         failures.update(batch.failures)
     bits = _bits(batches, n)
     complex_ = request.points.imaginary
@@ -73,12 +76,24 @@ def _bits(batches: Sequence[Batch], n: int) -> NDArray[np.uint8] | None:
 
 def _table(batches: Sequence[Batch], wanted: NDArray[np.int64], table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Put the values that are ``wanted[k]`` numbers long into row k of the table."""
-    for batch in batches:
-        fits = batch.size == wanted[batch.index]
-        part = batch if fits.all() else batch.take(fits)
-        if len(part):
-            table[part.index] = part.flat.reshape(len(part), -1)
+    columns = [(batch.index, batch.size, batch.flat) for batch in batches]
+    if columns and sum(len(flat) for _, _, flat in columns) <= _AT_ONCE:
+        columns = [
+            (np.concatenate(index), np.concatenate(size), np.concatenate(flat))
+            for index, size, flat in [zip(*columns, strict=True)]
+        ]
+    for index, size, flat in columns:
+        fits = size == wanted[index]
+        if len(index) and fits.all():
+            table[index] = flat.reshape(len(index), -1)
+        elif fits.any():
+            table[index[fits]] = flat[np.repeat(fits, size)].reshape(int(fits.sum()), -1)
     return table
+
+
+def _joined(batches: Sequence[Batch], name: str, dtype: type) -> NDArray[Any]:
+    """A column of all batches, one after the other: with many slots there are as many batches."""
+    return np.concatenate([np.empty(0, dtype), *(getattr(batch, name) for batch in batches)])
 
 
 @dataclass
@@ -103,27 +118,23 @@ class Tally:
     ) -> None:
         """Count one wave."""
         request = wave.request
-        optional = set(request.optional.tolist())
         self.waves.append((request, batches))
         self.wall_seconds += wall_seconds
         self.start_seconds += start_seconds
-        longest = total = 0.0
-        for batch in batches:
-            if batch.reused:
-                self.n_reused += len(batch)
-                continue
-            if (batch.status == Status.CANCELLED).all():
-                continue  # optional points that were not waited for
-            self.n_evaluations += len(batch)
-            extra = [r for r, k in enumerate(batch.index.tolist()) if k in optional] if optional else []
-            self.n_optional += len(extra)
-            # By the wave: a value of another size than the baseline's is a failure that the batch does not know of.
-            failed = wave.status[batch.index] != Status.OK
-            self.n_failed += int(failed.sum()) - int(failed[extra].sum())
-            self.n_retried += int((batch.attempt - 1).sum())
-            seconds = batch.ended - batch.started
-            longest, total = max(longest, float(seconds.max())), total + float(seconds.sum())
-        self.ideal_seconds += max(longest, total / slots)
+        self.n_reused += sum(len(batch) for batch in batches if batch.reused)
+        # Not optional points that were not waited for.
+        made = [batch for batch in batches if not (batch.reused or (batch.status == Status.CANCELLED).all())]
+        if not made:
+            return
+        index = _joined(made, "index", np.int64)
+        self.n_evaluations += len(index)
+        extra = np.isin(index, request.optional)
+        self.n_optional += int(extra.sum())
+        # By the wave: a value of another size than the baseline's is a failure that the batch does not know of.
+        self.n_failed += int(((wave.status[index] != Status.OK) & ~extra).sum())
+        self.n_retried += int((_joined(made, "attempt", np.int32) - 1).sum())
+        seconds = _joined(made, "ended", np.float64) - _joined(made, "started", np.float64)
+        self.ideal_seconds += max(float(seconds.max()), float(seconds.sum()) / slots)
 
     @property
     def efficiency(self) -> float | None:

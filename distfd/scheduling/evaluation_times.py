@@ -55,11 +55,13 @@ class EvaluationTimes:
         self._even = False
         self._by_wave: dict[int, NDArray[np.float32]] = {}
         self._delays: deque[float] = deque(maxlen=_RECENT)
+        self.guess: float | None = None
+        """Seconds that each evaluation may take, by which chunks are sized until one has ended."""
 
     @property
     def mean(self) -> float | None:
-        """Mean seconds of an evaluation; None until one has ended."""
-        return self._sum / self._count if self._count else None
+        """Mean seconds of an evaluation; until one has ended, those that are guessed, or None."""
+        return self._sum / self._count if self._count else self.guess
 
     @property
     def count(self) -> int:
@@ -68,15 +70,15 @@ class EvaluationTimes:
 
     @property
     def median(self) -> float | None:
-        """Median seconds of the latest evaluations; None until one has ended."""
+        """Median seconds of the latest evaluations; until one has ended, those that are guessed, or None."""
         self._look()
-        return self._median
+        return self._median if self._count else self.guess
 
     @property
     def even(self) -> bool:
         """Whether evaluations, on all the slots, take about the same time."""
         self._look()
-        return self._even
+        return self._even if self._count else self.guess is not None
 
     @property
     def delay(self) -> float:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _SHOWS = 0.02
 """Copies may take this part of J's own time."""
+_FEW = 4
+"""Coordinates of a point, on average, that are changed one by one: with so few, arrays of indices take ten times as
+long after J has waited for a millisecond."""
 
 
 class ArgumentLender:
@@ -33,6 +36,7 @@ class ArgumentLender:
         self._copying = self._calling = 0.0
         self._base: NDArray[Any] | None = None
         self._points: Points | None = None
+        self._changes: _Changes | None = None
 
     def call(self, fun: Callable[[NDArray[Any]], Any], points: Points, k: int) -> Any:
         """``fun`` at point k; whatever it raises passes through."""
@@ -42,7 +46,7 @@ class ArgumentLender:
 
     def end(self) -> None:
         """No more points against this x."""
-        self._base = self._points = None
+        self._base = self._points = self._changes = None
 
     def _with_copy(self, fun: Callable[[NDArray[Any]], Any], points: Points, k: int) -> Any:
         begin = time.perf_counter()
@@ -58,11 +62,10 @@ class ArgumentLender:
         return value
 
     def _in_place(self, fun: Callable[[NDArray[Any]], Any], points: Points, k: int) -> Any:
-        indices, values = points.changes(k)
-        if self._base is None or self._points is not points:
-            self._base, self._points = points.x.copy(), points
+        if self._base is None or self._changes is None or self._points is not points:
+            self._base, self._points, self._changes = points.x.copy(), points, _Changes(points)
         base = self._base
-        base[indices] = values
+        self._changes.make(base, k)
         view = base.view()
         view.flags.writeable = False
         ours = sys.getrefcount(view), sys.getrefcount(base)
@@ -77,11 +80,40 @@ class ArgumentLender:
         except BaseException:
             self._base = None  # the traceback may hold it
             raise
-        if sys.getrefcount(view) > ours[0] or sys.getrefcount(base) > ours[1]:
-            self._careful, self._base = True, None  # J keeps this one as it is
+        if sys.getrefcount(view) > ours[0] or sys.getrefcount(base) > ours[1] or view.flags.writeable:
+            self._careful, self._base = True, None  # J keeps this one as it is, or may have written to it
         else:
-            base[indices] = points.x[indices]
+            self._changes.undo(base, k)
         return value
+
+
+class _Changes:
+    """What the points change in x, made in an array and undone there."""
+
+    def __init__(self, points: Points) -> None:
+        self._points = points
+        self._few = len(points.indices) <= _FEW * len(points)
+        if self._few:
+            self._starts, self._at = points.indptr.tolist(), points.indices.tolist()
+            self._to, self._from = points.values.tolist(), points.x[points.indices].tolist()
+
+    def make(self, base: NDArray[Any], k: int) -> None:
+        """Make those of point k in an array that is x."""
+        if self._few:
+            for s in range(self._starts[k], self._starts[k + 1]):
+                base[self._at[s]] = self._to[s]
+        else:
+            indices, values = self._points.changes(k)
+            base[indices] = values
+
+    def undo(self, base: NDArray[Any], k: int) -> None:
+        """Make it x again."""
+        if self._few:
+            for s in range(self._starts[k], self._starts[k + 1]):
+                base[self._at[s]] = self._from[s]
+        else:
+            indices, _ = self._points.changes(k)
+            base[indices] = self._points.x[indices]
 
 
 def _same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:

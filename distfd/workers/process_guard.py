@@ -39,6 +39,16 @@ _SIGNALS = tuple(
 )
 _handler: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
 """The handler of a signal; signal.getsignal itself takes eight times as long to give it a name."""
+
+
+def _settings_reader() -> Callable[[], object]:
+    variable = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
+    return object if variable is None else variable.get
+
+
+_numpy_settings = _settings_reader()
+"""Gives an object that is another one once numpy.seterr has been called: to ask np.geterr takes 20 us after J has
+waited for a millisecond. Where NumPy has no such object (before 2.0), it is another one each time."""
 _STANDARD = (0, 1, 2)
 """Standard input, output and error."""
 
@@ -58,6 +68,7 @@ class ProcessGuard:
         self._environ: dict[Any, Any] = {}
         self._table: Mapping[Any, Any] = {}
         self._numpy: dict[str, Any] = {}
+        self._numpy_settings: object = None
         self._decimal = decimal.Context()
         self._traps: dict[Any, bool] = {}
         self._arguments: list[str] = []
@@ -83,7 +94,7 @@ class ProcessGuard:
         self._directory = _directory()
         self._table = environ_table()
         self._environ = dict(self._table)
-        self._numpy = dict(np.geterr())
+        self._numpy, self._numpy_settings = dict(np.geterr()), _numpy_settings()
         self._decimal = decimal.getcontext().copy()
         self._traps = dict(self._decimal.traps)
         self._arguments = list(sys.argv)
@@ -141,7 +152,7 @@ class ProcessGuard:
         changed = (
             _directory() != self._directory
             or self._table != self._environ
-            or np.geterr() != self._numpy
+            or (_numpy_settings() is not self._numpy_settings and self._numpy_differs())
             or context.prec != known.prec
             or context.rounding != known.rounding
             or context.traps != self._traps
@@ -163,9 +174,10 @@ class ProcessGuard:
             self._enter(trouble)
         if self._table != self._environ and self._put_back_environ():
             changed = True
-        if np.geterr() != self._numpy:
+        if self._numpy_differs():
             changed = True
             np.seterr(**self._numpy)
+            self._numpy_settings = _numpy_settings()
         if _of_context(decimal.getcontext()) != _of_context(self._decimal):
             changed = True
             decimal.setcontext(self._decimal.copy())
@@ -173,6 +185,10 @@ class ProcessGuard:
             changed = True
             sys.argv[:] = self._arguments
         return changed
+
+    def _numpy_differs(self) -> bool:
+        self._numpy_settings = _numpy_settings()
+        return np.geterr() != self._numpy
 
     def _put_back_unseen(self, trouble: list[str]) -> bool:
         """Whether anything of what the thorough look alone sees was changed."""

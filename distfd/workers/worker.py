@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
     _Typed: TypeAlias = tuple[NDArray[np.float64], int]
     """A value, and the bits of the number type in which J returned it."""
-    _Outcome: TypeAlias = tuple[NDArray[np.float64], int, int]
-    """The same, and the digest of its labels."""
+    _Outcome: TypeAlias = tuple[NDArray[np.float64] | tuple[float], int, int]
+    """The same, and the digest of its labels; a single number may be in a tuple."""
+
+    _Row: TypeAlias = tuple[float, float, Status, NDArray[np.float64] | tuple[float], int, int]
+    """Begin, end, status, and the outcome."""
 
 _DETAIL_LIMIT = 20_000
 _NOTHING = np.empty(0)
@@ -101,7 +104,7 @@ class Worker:
 
     def _run(self, chunk: Chunk) -> Batch:
         begin = time.monotonic()
-        rows: list[tuple[float, float, Status, NDArray[np.float64], int, int]] = []
+        rows: list[_Row] = []
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
@@ -165,7 +168,7 @@ class Worker:
     def _batch(
         self,
         index: NDArray[np.int64],
-        rows: list[tuple[float, float, Status, NDArray[np.float64], int, int]],
+        rows: list[_Row],
         failures: dict[int, Failure],
     ) -> Batch:
         started, ended, status, values, bits, labels = zip(*rows, strict=True) if rows else ((),) * 6
@@ -245,6 +248,8 @@ class Worker:
             complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
                 raw = self._lender.call(called, chunk.points, k)
+            if type(raw) is float and math.isfinite(raw) and not (complex_ or chunk.vector or left):
+                return (raw,), DOUBLE, UNLABELLED  # what nearly every J returns, and soon done
             try:
                 numbers, bits = typed_value(
                     raw,

@@ -219,25 +219,36 @@ def _is_foreign(top: str) -> bool:
 
 def _loaded() -> list[tuple[str, str]]:
     """Names and files of modules that are neither installed nor Python's own."""
-    installed, foreign, found = _installed_places(), _FOREIGN, []
-    for name, module in list(sys.modules.items()):
-        if foreign.get(name) is module:
-            continue
+    global _LOADED  # noqa: PLW0603  # a cache
+    # No other module has the number of one in _FOREIGN, and all others are looked at each time.
+    numbers, names = list(map(id, sys.modules.values())), _LOADED[1]
+    if numbers != _LOADED[0]:
+        for name in _FOREIGN.keys() - sys.modules.keys():
+            _FOREIGN.pop(name, None)
+        names = [name for name, module in list(sys.modules.items()) if _FOREIGN.get(name) is not module]
+    others, found = [], []
+    for name in names:
+        module, top = sys.modules.get(name), name.partition(".")[0]
         file = getattr(module, "__file__", None)
-        top = name.partition(".")[0]
-        if not isinstance(file, str) or top in ("__main__", "__mp_main__"):
-            continue  # it may get one
-        if top == "distfd" or file.startswith(installed) or {"site-packages", "dist-packages"} & set(Path(file).parts):
-            foreign[name] = module
+        if module is None or not isinstance(file, str) or top in ("__main__", "__mp_main__"):
+            others.append(name)  # it may get one
+        elif _is_installed(file) or top == "distfd":
+            _FOREIGN[name] = module
         else:
+            others.append(name)
             found.append((name, str(Path(file).absolute())))
-    for name in foreign.keys() - sys.modules.keys():
-        foreign.pop(name, None)
+    _LOADED = numbers, others
     return found
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_installed_places()) or bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 
 
 _FOREIGN: dict[str, types.ModuleType] = {}
 """Modules that are installed or Python's own, as found last: a cache, as there are more than a thousand of them."""
+_LOADED: tuple[list[int], list[str]] = [], []
+"""The numbers of all modules when they were last looked at, and the names of those that were not in _FOREIGN."""
 
 
 @cache

@@ -56,8 +56,8 @@ class ImportedFiles:
 
     def clear_caches(self) -> None:
         """Empty what functools.cache and lru_cache keep for functions of the user's modules, wherever they are held."""
-        if not self._modules and len(sys.modules) == self._frozen:
-            return
+        if not self._modules:
+            return  # the first look takes some 70 ms
         # By type(): to ask a user's object what it is may run code of its own.
         self._caches.update(
             value

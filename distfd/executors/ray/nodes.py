@@ -196,8 +196,13 @@ def _runs(pid: int) -> bool:
     A process that has been killed is there until the kernel gets round to it, which takes a while on a busy machine.
     """
     try:
-        lines = kernel_file(f"/proc/{pid}/status").splitlines()
+        status = kernel_file(f"/proc/{pid}/status")
     except OSError:
         return False
-    said = dict(line.split(b":", 1) for line in lines)
-    return said[b"State"].split()[0] not in (b"Z", b"X") and not int(said.get(b"ShdPnd", b"0"), 16) & _KILLED
+    return _field(status, b"State")[:1] not in (b"Z", b"X") and not int(_field(status, b"ShdPnd") or b"0", 16) & _KILLED
+
+
+def _field(status: bytes, name: bytes) -> bytes:
+    """A field of such a file: this is asked of each slot at each call, and the file has 60 of them."""
+    _, _, rest = status.partition(b"\n" + name + b":")
+    return rest.partition(b"\n")[0].strip()

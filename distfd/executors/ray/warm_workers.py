@@ -180,7 +180,7 @@ class WarmWorkers:
             import ray.autoscaler.v2.sdk  # noqa: F401  # here, and not while somebody may leave Ray
         with self._changed:
             if not self._registered:
-                self._registered, self._pid = True, os.getpid()
+                self._registered, self._pid, self._looked = True, os.getpid(), time.monotonic()
                 atexit.register(self._at_exit)
             if not self._parked:
                 # Not at once: that would be in the way of a call which follows on this one. Where calls follow on each
