@@ -49,10 +49,10 @@ class WorkEstimates:
         return self.by_point is None and median is not None and next_due(0.0, median) == math.inf
 
     def of(self, index: NDArray[np.int64]) -> float:
-        """What these points should take, one after the other; infinite where nothing is known."""
+        """What these points should take, one after the other; infinite where nothing is known, but for a guess."""
         if self.by_point is not None:
             return float(self.by_point[index].sum())
-        median = self._times.median
+        median = self._times.median if self._times.count else None
         return math.inf if median is None else median * len(index)
 
     def one(self, point: int) -> float:
@@ -65,7 +65,8 @@ class WorkEstimates:
         """What a chunk should take."""
         if issued.expected == math.inf:  # nothing was known when it went out
             issued.expected = self.of(issued.index)
-        return issued.expected
+        guess = self._times.guess
+        return issued.expected if issued.expected < math.inf or guess is None else guess * len(issued.index)
 
     def budget(self, index: NDArray[np.int64]) -> float:
         """Seconds after which a slot hands these points back, done or not."""

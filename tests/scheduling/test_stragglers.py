@@ -23,11 +23,19 @@ LOST = Failure(Status.LOST, "node gone")
 
 
 def late(
-    n: int = 4, *, slots: int = 4, backups: bool = True, timeout: float | None = None, retries: int = 0
+    n: int = 4,
+    *,
+    slots: int = 4,
+    backups: bool = True,
+    timeout: float | None = None,
+    retries: int = 0,
+    guess: float | None = None,
 ) -> tuple[Scheduler, Submit]:
     """A wave in which all but the last point took a second, and the submit of that last one."""
     policy = Policy(dict.fromkeys((Status.ERROR, Status.CRASH, Status.TIMEOUT), retries), timeout, False, backups)
-    scheduler = Scheduler(np.arange(n), 0, policy, SlotPool(slots=slots))
+    pool = SlotPool(slots=slots)
+    pool.times.guess = guess
+    scheduler = Scheduler(np.arange(n), 0, policy, pool)
     for slot in range(slots):
         scheduler.take(SlotUp(slot, "host", slot), 0.0)
     submits = scheduler.issue(0.0)
@@ -56,6 +64,13 @@ def test_what_takes_three_times_the_median_is_tried_on_an_idle_slot() -> None:
     assert backup.index.tolist() == straggler.index.tolist()
     assert backup.slot != straggler.slot
     assert scheduler.next_issue(3.0) is None, "one backup is enough"
+
+
+@pytest.mark.parametrize("guess", [0.001, 1.0, 100.0])
+def test_what_was_guessed_of_a_j_of_this_name_makes_nothing_late(guess: float) -> None:
+    scheduler, straggler = late(guess=guess)
+    assert len(straggler.index) == 1
+    assert backed(scheduler).index.tolist() == straggler.index.tolist()
 
 
 @pytest.mark.parametrize("first", ["backup", "straggler"])
