@@ -7,12 +7,15 @@ and nothing that is lost or late is judged by it.
 
 from __future__ import annotations
 
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distfd.objectives.base import Objective
     from distfd.scheduling.evaluation_times import EvaluationTimes
 
+_NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 _MOST = 256
 """Names that are kept."""
 _seconds: dict[str, float] = {}
@@ -42,5 +45,8 @@ def _name(objective: Objective) -> str | None:
     first = next(iter(objective.parts), objective)
     if first is objective:
         return None  # a program, or an FMU
-    named = first if hasattr(first, "__qualname__") else type(first)
-    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+    while isinstance(first, partial):
+        first = first.func
+    # Not by hasattr: to ask a user's object what it has may run code of its own.
+    named = first if isinstance(first, _NAMED) else type(first)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,3 +106,32 @@ def test_names_are_kept_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
         with distfd.Evaluator(model, executor="serial") as evaluator:
             evaluator.gradient(np.ones(9))
     assert [name.rpartition(".")[2] for name in usual_times._seconds] == ["Model2", "Model3", "Model4"]
+
+
+class Model:
+    """A J that is an object."""
+
+    def __call__(self, x: Any) -> float:
+        return float(x @ x)
+
+
+def whole(x: Any, factor: float = 1.0) -> float:
+    return factor * float(x @ x)
+
+
+@pytest.mark.parametrize(
+    ("fun", "name"),
+    [
+        (whole, "whole"),
+        (partial(partial(whole), factor=2.0), "whole"),
+        (sleeper(0.0), "sleeper.<locals>.model"),
+        (Model(), "Model"),
+        (Model().__call__, "Model.__call__"),
+    ],
+    ids=["function", "partial", "closure", "object", "method"],
+)
+def test_functions_and_classes_have_their_own_names(fun: Any, name: str) -> None:
+    usual_times._seconds.clear()
+    with distfd.Evaluator(fun, executor="serial") as evaluator:
+        evaluator.gradient(np.ones(9))
+    assert [key.removeprefix(f"{__name__}.") for key in usual_times._seconds] == [name]
