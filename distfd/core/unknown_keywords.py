@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _EXECUTOR = (
     'give executor="serial" for none beside this process, or executor=distfd.RayExecutor(num_cpus=4) for so many'
@@ -34,7 +35,11 @@ _SIGMA = "give sigma: the standard deviations of the data"
 _SIGMA_X = "give sigma_x: the standard deviations of x, or a covariance"
 _ONLY_WITH = {_LIMITS: "limits", _MAXIMISE: "limits", _METHOD: "method", _SIGMA: "sigma", _SIGMA_X: "sigma_x"}
 """Answers that make sense only for functions with this keyword."""
-_FIRST_TWO = (
+_NAMES = (
+    (("max_iterations",), frozenset({"maxiter", "max_iter", "n_iter", "niter", "iterations"})),
+    (("max_evaluations",), frozenset({"maxfev", "maxfun", "max_nfev", "max_eval", "max_evals", "maxeval"})),
+    (("max_wall_time",), frozenset({"timeout", "time_limit", "max_time", "maxtime", "wall_time"})),
+    (("tolerance",), frozenset({"tol", "ftol", "xtol", "gtol"})),
     (
         ("fun", "residuals", "f"),
         frozenset({"fun", "f", "func", "function", "objective", "criterion", "cost", "residual", "J"}),
@@ -44,7 +49,7 @@ _FIRST_TWO = (
         frozenset({"x0", "x", "x_0", "p0", "params", "start_params", "start", "initial", "guess", "point"}),
     ),
 )
-"""The names of the first two arguments, by function, and what they are called elsewhere."""
+"""Names of arguments, by function the first that it has, and what they are called elsewhere."""
 _INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -115,7 +120,7 @@ def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
         The keywords that the function has.
     """
     begin, known = f"{function}() has no keyword {word!r}", sorted(known)
-    for names, words in _FIRST_TWO:
+    for names, words in _NAMES:
         name = next((one for one in names if one in known), None)
         if word in words and name is not None:
             return f"{begin}; give {name}"
@@ -162,6 +167,12 @@ def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return answering(function, name, inspect.signature(function))
 
     return decorate
+
+
+def answers_misuse_of_fields(cls: type[T]) -> type[T]:
+    """Decorate a dataclass: as `answers_misuse`, for its constructor."""
+    cls.__init__ = answers_misuse(cls.__name__)(cls.__init__)  # type: ignore[method-assign]  # of a class, not of an object
+    return cls
 
 
 def _example(known: set[str]) -> str:

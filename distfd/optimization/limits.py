@@ -9,6 +9,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.quantities import in_seconds
+from distfd.core.unknown_keywords import answers_misuse_of_fields
 from distfd.core.validation import is_number, is_whole
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _AWAY = 1e15
 units."""
 
 
+@answers_misuse_of_fields
 @dataclass(frozen=True)
 class Limits:
     """When to stop before the method itself would.

@@ -411,3 +411,19 @@ def test_methods_that_answer_misuse_keep_their_signature_where_a_library_wraps_t
             wrapped = functools.update_wrapper(functools.partial(method), method)  # as optimagic does
             assert "self" not in inspect.signature(wrapped).parameters
             assert next(iter(inspect.signature(method).parameters)) == "x"
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("maxiter", "give max_iterations"),
+        ("max_nfev", "give max_evaluations"),
+        ("timeout", "give max_wall_time"),
+        ("ftol", "give tolerance"),
+        ("targets", "did you mean 'target'"),
+    ],
+)
+def test_a_word_that_limits_do_not_have(word: str, answer: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Limits\(\) has no keyword '{word}'; {answer}"):
+        distfd.Limits(**{word: 3})
+    assert distfd.Limits(3, target=1.0) == distfd.Limits(max_iterations=3, target=1.0)
