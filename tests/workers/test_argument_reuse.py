@@ -67,6 +67,33 @@ def test_a_j_that_writes_gets_copies() -> None:
     assert lender._careful
 
 
+def test_a_j_that_takes_the_right_to_write_gets_copies() -> None:
+    points, lender = moved(D, 8), ArgumentLender()
+
+    def takes(x: Any) -> float:
+        if not x.flags.writeable:
+            x.flags.writeable = True
+            x[-1] = -1.0
+        return float(x[:9].sum()) + float(x[-2])
+
+    assert [lender.call(lambda x: float(x[0]), points, k) for k in range(3)] == [1.5, 1.0, 1.0]
+    assert in_place(lender)
+    found = [lender.call(takes, points, k) for k in range(3, 8)]
+    assert found == [points.dense(k)[:9].sum() + points.dense(k)[-2] for k in range(3, 8)]
+    assert lender._careful
+    assert lender.call(lambda x: float(x[-1]), points, 0) == D
+
+
+def test_points_that_move_many_coordinates_are_made_and_undone_too() -> None:
+    x, rng = np.linspace(1.0, 2.0, D), np.random.default_rng(3)
+    indices = [np.sort(rng.choice(D, 50, replace=False)) for _ in range(4)]
+    starts = np.cumsum([0, *map(len, indices)])
+    points, lender = Points(x, starts, np.concatenate(indices), rng.normal(size=200)), ArgumentLender()
+    for k in (0, 1, 2, 3, 0, 3):
+        assert lender.call(lambda at: at.tobytes() == points.dense(k).tobytes(), points, k)  # noqa: B023
+    assert in_place(lender)
+
+
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("part", [slice(None), slice(3, 9), None])
 def test_a_j_that_keeps_its_x_or_a_part_of_it_keeps_that_point(late: bool, part: Any) -> None:
