@@ -1,8 +1,8 @@
 """How long J took in the last session: a guess for the next one of a J of the same name, until it has seen its own.
 
 Without it the first chunk of each slot is a single point, and each slot is idle until the driver has sent it the next.
-A wrong guess costs nothing but that: a slot hands back what it has not begun as soon as one evaluation takes longer,
-and nothing that is lost or late is judged by it.
+A wrong guess costs no more than that: a slot whose evaluations take longer hands back what it has not begun, and no
+point is called late by a guess.
 """
 
 from __future__ import annotations

@@ -91,29 +91,29 @@ class _Changes:
     """What the points change in x, made in an array and undone there."""
 
     def __init__(self, points: Points) -> None:
-        self._points = points
         self._few = len(points.indices) <= _FEW * len(points)
-        if self._few:
-            self._starts, self._at = points.indptr.tolist(), points.indices.tolist()
-            self._to, self._from = points.values.tolist(), points.x[points.indices].tolist()
+        columns: tuple[NDArray[Any], ...] = points.indices, points.values, points.x[points.indices]
+        self._starts = points.indptr.tolist()
+        self._at: Any
+        self._new: Any
+        self._old: Any
+        self._at, self._new, self._old = (each.tolist() for each in columns) if self._few else columns
 
     def make(self, base: NDArray[Any], k: int) -> None:
         """Make those of point k in an array that is x."""
-        if self._few:
-            for s in range(self._starts[k], self._starts[k + 1]):
-                base[self._at[s]] = self._to[s]
-        else:
-            indices, values = self._points.changes(k)
-            base[indices] = values
+        self._put(base, k, self._new)
 
     def undo(self, base: NDArray[Any], k: int) -> None:
         """Make it x again."""
+        self._put(base, k, self._old)
+
+    def _put(self, base: NDArray[Any], k: int, values: Any) -> None:
+        begin, end = self._starts[k], self._starts[k + 1]
         if self._few:
-            for s in range(self._starts[k], self._starts[k + 1]):
-                base[self._at[s]] = self._from[s]
+            for s in range(begin, end):
+                base[self._at[s]] = values[s]
         else:
-            indices, _ = self._points.changes(k)
-            base[indices] = self._points.x[indices]
+            base[self._at[begin:end]] = values[begin:end]
 
 
 def _same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
