@@ -10,6 +10,7 @@ import numpy as np
 from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import follow
+from distfd.differentiation.noise import ALIKE
 from distfd.differentiation.probe_refinement import most_evaluations, refine
 from distfd.differentiation.scale_agreement import disagreement, slope_warning, unresolved
 from distfd.differentiation.scale_search import scaled_survey
@@ -83,6 +84,7 @@ class AutoStep:
             scale=scale,
             kinks=bent.T if self.vector else bent[:, 0],
             typical_slope=_long_slopes(found),
+            near_noise=_near_noise(found),
         )
 
 
@@ -94,6 +96,18 @@ def _long_slopes(found: Survey) -> Floats | None:
     longest = max(whole, key=lambda line: line.reach)
     with np.errstate(over="ignore"):
         return np.asarray(np.ptp(longest.values, axis=0) / longest.reach)
+
+
+def _near_noise(found: Survey) -> Floats | None:
+    """The noise level over the shortest distances, (m,): what is noise to a long line may be waves to a short one.
+
+    It is the level of all lines, but where the nearest line shows far less.
+    """
+    if not found.lines:
+        return None
+    nearest = min(found.lines, key=lambda line: line.spacing).roughness
+    least = np.maximum(nearest, found.noise.quantum / np.sqrt(12))
+    return np.where(ALIKE * least < found.noise.level, least, found.noise.level)
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

@@ -58,6 +58,8 @@ class CheckPoints:
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
     entries : callable, optional
         ``entries(answer)``: the entries of the derivative, with the effect of noise on each.
+    noise : (m,) ndarray, optional
+        The noise level over the distance of these points, where it is not the derivative's own.
     near : NearPoints, optional
         Further points that show J's noise alone, for a user who asked for the check.
     """
@@ -73,6 +75,7 @@ class CheckPoints:
     along: Floats | None = None
     row: Callable[[Answer, int], Floats] | None = None
     entries: Callable[[Answer], Entries] | None = None
+    noise: Floats | None = None
     near: NearPoints | None = None
 
 

@@ -25,7 +25,7 @@ from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKN
 from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
-from distfd.differentiation.gradient_check_points import beside_answer
+from distfd.differentiation.gradient_check_points import beside_answer, closer_beside
 from distfd.differentiation.hidden_components import NearNoise, hidden_warnings, may_hide
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
@@ -45,6 +45,11 @@ _BARS = 2.0
 """A derivative with error bars is doubtful if the residual is more than this many times what the bars explain."""
 _NOISE = 2.5
 """Number of standard deviations of a measured noise that a residual may have."""
+_SHORTER = "over steps far shorter than the derivative's, J has another slope: it has waves or steps of its own"
+_WHICH_SIZE = (
+    "set a step, or `scale`, of the size that matters to you; `distfd check` (distfd.step_sweep) shows both slopes"
+)
+"""Cause and remedy where the derivative agrees with J over its own steps, and does not over much shorter ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,25 +104,49 @@ class DirectionalCheck:
             close = None if more is None else _rest(wave, n + len(found.points), n + len(extra))
             own.append(main)
         answer = step
-        alone = self.insist and self.by_coordinate and answer.error is not None
-        if check is None and alone and not len(answer.missing):
-            structure = self.method.structure if isinstance(self.method, GroupedJacobian) else None
-            check = beside_answer(self.site, answer, vector=self.vector, structure=structure)
-            if check is not None:
-                beside = yield _alone(check.points, self.vector, len(answer.value))
         if check is None or beside is None:
-            return self._without(answer, own)
+            return (yield from self._afterwards(answer, own))
         if self.insist or (beside.status != Status.NOT_RUN).any():
             consistency, noise = self._judged(answer, check, main, beside, own)
-            if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
-                consistency = yield from self._located(answer, check, beside, consistency)
-            near = _near_noise(answer, check, close, own)
-            said = self._said(answer, check, consistency, noise, near)
-            if self.insist and _failed(beside):
-                said += (_unchecked(consistency),)
-            return replace(answer, consistency=consistency, warnings=answer.warnings + said)
+            said = self._said(answer, check, consistency, noise, _near_noise(answer, check, close, own))
+            return (yield from self._told(answer, check, beside, consistency, said))
         added = len(check.points) + (0 if check.near is None else len(check.near.points))
         return answer if answer.error is not None else replace(answer, unchecked=added)
+
+    def _afterwards(self, answer: Answer, own: Sequence[Wave]) -> MultiRound:
+        """The check of a derivative that chose its own steps, in a round of its own: over these and much shorter ones.
+
+        The answer without a check where the user wants none, or where none is possible.
+        """
+        if not self.insist or not self.by_coordinate or answer.error is None or len(answer.missing):
+            return self._without(answer, own)
+        structure = self.method.structure if isinstance(self.method, GroupedJacobian) else None
+        check = beside_answer(self.site, answer, vector=self.vector, structure=structure)
+        if check is None:
+            return self._without(answer, own)
+        closer = None if structure is not None else closer_beside(self.site, answer, vector=self.vector)
+        points = check.points if closer is None else joined([check.points, closer.points])
+        wave = yield _alone(points, self.vector, len(answer.value))
+        beside, shortest = (_rest(wave, *ends) for ends in ((0, len(check.points)), (len(check.points), len(points))))
+        consistency, _ = self._judged(answer, check, None, beside, own)
+        if closer is not None and consistency.verdict == CONSISTENT:
+            there, _ = self._judged(answer, closer, None, shortest, own)
+            if there.verdict == DOUBTFUL:
+                check, beside = closer, shortest
+                consistency = replace(there, cause=_SHORTER, remedy=_WHICH_SIZE)
+        return (yield from self._told(answer, check, beside, consistency, ()))
+
+    def _told(
+        self, answer: Answer, check: CheckPoints, beside: Wave, consistency: Consistency, said: tuple[str, ...]
+    ) -> MultiRound:
+        """The answer with its verdict; of a doubt that a user asked about, further points tell the coordinates."""
+        if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
+            consistency = yield from self._located(answer, check, beside, consistency)
+        if consistency.verdict == DOUBTFUL:
+            said += (consistency.warning(self.site.label),)
+        if self.insist and _failed(beside):
+            said += (_unchecked(consistency),)
+        return replace(answer, consistency=consistency, warnings=answer.warnings + said)
 
     def _without(self, answer: Answer, own: Sequence[Wave]) -> Answer:
         """The answer without a check; a user who asked for one is told why there is none."""
@@ -135,9 +164,7 @@ class DirectionalCheck:
     def _said(
         self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None, near: NearNoise | None
     ) -> tuple[str, ...]:
-        """Warnings for the user: a doubt of the whole derivative, or of components that are small beside the noise."""
-        if consistency.verdict == DOUBTFUL:
-            return (consistency.warning(self.site.label),)
+        """Warnings of components that are small beside the noise; none where the whole derivative is in doubt."""
         if noise is None or check.entries is None or answer.error is not None:
             return ()
         if near is None and not may_hide(consistency.error, len(check.h)):
@@ -208,7 +235,8 @@ class DirectionalCheck:
         if answer.error is not None and check.along is not None:
             reach = np.abs(check.weights @ check.along)
             bars = np.sqrt(_squares(answer.error) @ reach**2)
-            noise = _NOISE * (answer.noise or 0.0) * np.sqrt((check.weights**2).sum())
+            level = (answer.noise or 0.0) if check.noise is None else check.noise
+            noise = _NOISE * level * np.sqrt((check.weights**2).sum())
             explained, knows = explained + _BARS * (bars + noise), True
         return explained, knows
 

@@ -17,6 +17,7 @@ from distfd.differentiation.check_displacements import (
 )
 from distfd.differentiation.check_points import CheckPoints, entry_noise, exact_noise, noise_of_terms, norms, squarable
 from distfd.differentiation.hidden_components import first_derivatives
+from distfd.differentiation.noise_survey import NEAR
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ a pair of points their effect falls with the cube of the share. The effect of no
 the share, and the effect of a step that is too large falls linearly with it. Formulas of more than second order have
 larger steps than a pair of points should have. With these shares 0.3 to 0.6 % of right derivatives of smooth test
 functions are called doubtful."""
+_VISIBLE = 50.0
+"""J's change over the shortest steps that show a slope, in standard deviations of J's noise there. A check allows for
+noise of 3.5 of them, 7 % of that change."""
+_CLOSER = 0.1
+"""Steps below this part of the derivative's own show something that those do not."""
+_LINE_SHOWS = 10.0
+"""A line of points shows the slope as well as a pair of points does whose steps are a tenth of the line's spacing."""
 _LEAST_SHARE_OF_GROUPS = 1 / 4
 """The same for a sparse Jacobian, at least: an entry that the structure lacks has an effect that falls with the share,
 and 1/64 of it would stay below the limit of a doubt."""
@@ -235,24 +243,49 @@ def beside_answer(
     """
     h = np.abs(answer.step) / 2
     if structure is None:
-        move = moved(site, h, pair=True)
-    else:
-        move = moved(site, answer.step / 2, pair=True, group=structure.group)
+        return _pair(site, h, vector=vector)
+    found = _pair(site, answer.step / 2, vector=vector, group=structure.group)
+    return found and replace(found, changes=lambda answer: _sparse_changes(answer, h), row=_sparse_row)
+
+
+def _pair(site: BasePoint, step: Floats, *, vector: bool, group: NDArray[np.int64] | None = None) -> CheckPoints | None:
+    """A pair of points for a derivative that has error bars; ``group`` is that of a sparse Jacobian's columns."""
+    move = moved(site, step, pair=True, group=group)
     if move is None:
         return None
+    h = np.abs(step)
     reach, weights = move.reach, move.weights
     amplification, gain = exact_noise(weights, reach, h)
-    found = CheckPoints(
+    return CheckPoints(
         points=move.points,
         weights=weights,
-        predicted=lambda found: np.atleast_1d(found.derivative @ reach),
-        changes=lambda found: norms(np.atleast_2d(found.derivative * h)),
+        predicted=lambda answer: np.atleast_1d(answer.derivative @ reach),
+        changes=lambda answer: norms(np.atleast_2d(answer.derivative * h)),
         amplification=amplification,
         gain=gain,
         h=h,
         along=move.along,
-        row=lambda found, output: found.derivative[output] if vector else found.derivative,
+        row=lambda answer, output: answer.derivative[output] if vector else answer.derivative,
     )
-    if structure is None:
-        return found
-    return replace(found, changes=lambda answer: _sparse_changes(answer, h), row=_sparse_row)
+
+
+def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
+    """The check of a derivative with long steps at the shortest steps over which it stands out of the noise.
+
+    A J with waves that are longer than these steps has another slope there. None where the derivative's own steps are
+    hardly longer, or where these are so short that the near line of `noise_survey` has shown as much.
+    """
+    size = np.abs(answer.step)
+    changes = norms(np.atleast_2d(answer.derivative * size))
+    if answer.scale is None or answer.near_noise is None:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = _VISIBLE * answer.near_noise / changes
+    share = share[share <= _CLOSER]  # the other outputs are all noise there
+    if not len(share):
+        return None
+    h = size * share.max()
+    if (_LINE_SHOWS * h <= NEAR * answer.scale / np.sqrt(np.count_nonzero(h))).all():
+        return None
+    found = _pair(site, h, vector=vector)
+    return found and replace(found, noise=answer.near_noise)

@@ -22,7 +22,7 @@ LINE = 7
 """Number of points of a line, with x."""
 _TRUSTED = LINE - 3
 """The highest order of differences at which a plateau of noise levels may start."""
-_ALIKE = 4.0
+ALIKE = 4.0
 """Two noise levels count as the same if their ratio is at most this."""
 
 _STUDENT = (21.20, 5.643, 3.896, 3.298, 3.003, 2.829, 2.715, 2.634, 2.574, 2.527)
@@ -71,7 +71,7 @@ class Noise:
         unit = _magnitude(line)
         squares, freedom = line_noise(line / unit)
         each = unit * np.sqrt(squares / np.maximum(freedom, 1))
-        return bool(np.mean((freedom > 0) & (each * _ALIKE >= np.nan_to_num(self.level))) > 0.5)
+        return bool(np.mean((freedom > 0) & (each * ALIKE >= np.nan_to_num(self.level))) > 0.5)
 
     def deviation(self, weights: Floats) -> Floats:
         """Standard deviation of sum W_i (F_i - F_0), for weights (..., n): (..., m)."""
@@ -150,7 +150,7 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
         rest = [np.sum(part**2, axis=0) for part in left]
     for k in reversed(range(_TRUSTED)):
         three = levels[k : k + 3]
-        plateau = (three.max(axis=0) <= _ALIKE * three.min(axis=0)) & (three.min(axis=0) > 0) & changes[k]
+        plateau = (three.max(axis=0) <= ALIKE * three.min(axis=0)) & (three.min(axis=0) > 0) & changes[k]
         # Where the levels of a plateau still fall a little, the polynomial needs one degree more.
         bent = (
             np.zeros(m, dtype=bool) if k == _TRUSTED - 1 else rest[k + 1] / (n - k - 2) > 3 * rest[k + 2] / (n - k - 3)
@@ -173,7 +173,7 @@ def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
     found = [line_noise(values / unit) for values, unit in zip(lines, units, strict=True)]
     squares, freedom = np.array([s for s, _ in found]), np.array([f for _, f in found])
     each = units * np.sqrt(squares / np.maximum(freedom, 1))
-    agree = (freedom > 0) & (each * _ALIKE >= each.max(axis=0))
+    agree = (freedom > 0) & (each * ALIKE >= each.max(axis=0))
     total = np.where(agree, freedom, 0).sum(axis=0)
     magnitude = np.take_along_axis(units, each.argmax(axis=0)[None], axis=0)[0]
     with np.errstate(over="ignore", invalid="ignore"):

@@ -74,6 +74,19 @@ class Line:
         """Distance of the last point from x, in the scale of x."""
         return self.spacing * (len(self.values) - 1)
 
+    @property
+    def roughness(self) -> Floats:
+        """The standard deviation of the values about a parabola, and at least what rounding makes, (m,)."""
+        basis = np.vander(np.linspace(-1.0, 1.0, len(self.values)), _PARABOLA, increasing=True)
+        with np.errstate(all="ignore"):
+            left = self.values - basis @ (np.linalg.pinv(basis) @ self.values)
+            level = np.sqrt(np.sum(left**2, axis=0) / max(self._freedom, 1))
+            return np.asarray(np.maximum(level, _ROUND_OFF * np.spacing(np.abs(self.values).max(axis=0))))
+
+    @property
+    def _freedom(self) -> int:
+        return len(self.values) - _PARABOLA
+
     def slope(self, noise: Noise) -> tuple[Floats, Floats]:
         """The change of J for one v at x, and its possible error, (m,) both; NaN and inf where neither can be told.
 
@@ -103,12 +116,8 @@ class Line:
         What is noise to a long line is the shape of J to a short one, whose points then lie on a parabola. Where J is
         the same at two of them in turn, steps of J or of x as a program reads it may be all that they show.
         """
-        basis = np.vander(np.linspace(-1.0, 1.0, len(self.values)), _PARABOLA, increasing=True)
+        level, freedom = self.roughness, self._freedom
         with np.errstate(all="ignore"):
-            left = self.values - basis @ (np.linalg.pinv(basis) @ self.values)
-            freedom = len(self.values) - _PARABOLA
-            level = np.sqrt(np.sum(left**2, axis=0) / max(freedom, 1))
-            level = np.maximum(level, _ROUND_OFF * np.spacing(np.abs(self.values).max(axis=0)))
             smooth = (_LESS * level < noise.level) & (noise.quantum == 0) & (freedom >= _PARABOLA)
             smooth &= (np.diff(self.values, axis=0) != 0).all(axis=0)
         factor = np.where(smooth, confidence(np.array([freedom])), noise.factor)

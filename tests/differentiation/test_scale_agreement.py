@@ -196,3 +196,31 @@ def test_waves_that_are_noise_to_the_long_line_are_seen_by_the_short_one(frequen
         assert answer.error is not None
         off = np.abs(answer.derivative - exact)
         assert told(answer) or (off <= np.maximum(answer.error, 0.1 * np.abs(exact))).all()
+
+
+def wavy(x: Floats, waves: float, noise: float) -> float:
+    """A bowl with waves of length 0.3, and noise that is the same whenever x is."""
+    rng = np.random.default_rng(np.frombuffer(np.asarray(x).tobytes(), np.uint32))
+    bowl = float((x**2).sum())
+    return bowl + waves * float(np.sin(x / 0.05).sum()) + noise * bowl * rng.normal()
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+@pytest.mark.parametrize("noise", [1e-8, 1e-6])
+def test_waves_between_the_lines_are_seen_by_a_check_that_was_asked_for(noise: float) -> None:
+    """Noise hides them from the near line, and they look like noise to the far line and over the derivative's steps."""
+    told = {0.0: 0, 2.0: 0}
+    for waves in told:
+        for seed in range(20):
+            x = 100 + np.random.default_rng(seed).uniform(-5, 5, 3)
+            result = distfd.differentiate(
+                lambda x, waves=waves: wavy(x, waves, noise), x, step="auto", check=True, executor="serial"
+            )
+            assert result.consistency is not None
+            seen = "far shorter than the derivative's" in result.consistency.cause
+            told[waves] += seen and any("set a step, or `scale`" in text for text in result.warnings)
+            if seen:
+                smaller = distfd.gradient(lambda x, waves=waves: wavy(x, waves, 0), x, step=1e-4, executor="serial")
+                assert np.abs(result.derivative - smaller).max() > 0.03 * np.abs(smaller).max(), "there is such a slope"
+    assert told[0.0] == 0
+    assert told[2.0] >= 8
