@@ -49,6 +49,9 @@ _DOWNHILL = 1e-4
 """Distance from x of a further point against the gradient, in sizes of x: short, as J may be a steep, curved valley."""
 _FURTHEST = 1e-2
 """Largest such distance. Where noise needs a longer one, nothing is said."""
+_UNLIKELY_BY_NOISE = (1.0, 3.0)
+"""Two distances as multiples of `_DOWNHILL`, where a noise that is far larger than J's fall agrees with it by chance in
+one case of some hundreds."""
 _CLEARLY = 6.0
 """Standard deviations of the noise by which J must be predicted to fall."""
 _SMALL_PART = 1e-5
@@ -245,25 +248,37 @@ class Assessment:
         if not np.isfinite(size) or not _DOWNHILL * size > negligible:
             return
         far = max(_DOWNHILL, _CLEARLY * noise / size)  # so far that noise does not decide
-        if far > _FURTHEST:
+        distances = [far] * (far <= _FURTHEST) + [each * _DOWNHILL for each in _UNLIKELY_BY_NOISE] * (far > _DOWNHILL)
+        points = [np.clip(best.x - each * scale * slopes / size, *self.bounds) for each in distances]
+        foretold = np.array([best.gradient @ (best.x - x) for x in points])
+        if not (foretold > negligible).all():
             return
-        x = np.clip(best.x - far * scale * slopes / size, *self.bounds)
-        foretold = float(best.gradient @ (best.x - x))
-        if not foretold > negligible:
-            return
-        answer, tally = evaluator.solve(Values(dense_points([x]), vector=True), "values", raises=False)
+        answer, tally = evaluator.solve(Values(dense_points(points), vector=True), "values", raises=False)
         record.count(tally)
-        row = answer.values[0]
-        fall = best.value - self.cost(row, x) if np.isfinite(row).all() else np.nan
-        if fall > _HELD * foretold:
-            values = "J" if record.named == "J" else "the residuals"
-            result.success = False
-            result.message = (
-                f"{record.named}, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls "
-                f"by {fall:.2g} over {far:.1g} of x, though components of its gradient are "
-                f"{np.abs(best.gradient[free]).max():.2g} at most. Most tolerances are absolute numbers: give {values} "
-                f"and x in units in which they are about 1, or smaller tolerances; the method said: {result.message}"
-            )
+        falls = best.value - np.array(
+            [
+                self.cost(row, x) if np.isfinite(row).all() else np.nan
+                for row, x in zip(answer.values, points, strict=True)
+            ]
+        )
+        fell = falls > _HELD * foretold
+        # What is taken for noise may be J's own curvature: noise seldom agrees with the slope over two short distances.
+        near = len(distances) > 1 and (fell & (falls < (2 - _HELD) * foretold))[-len(_UNLIKELY_BY_NOISE) :].all()
+        if not near and not (far <= _FURTHEST and fell[0]):
+            return
+        at, values = len(distances) - 1 if near else 0, "J" if record.named == "J" else "the residuals"
+        remedy = (
+            f"The method took the curvature of {values} for noise: start again from x, or use another method"
+            if near
+            else f"Most tolerances are absolute numbers: give {values} and x in units in which they are about 1, or "
+            "smaller tolerances"
+        )
+        result.success = False
+        result.message = (
+            f"{record.named}, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls "
+            f"by {falls[at]:.2g} over {distances[at]:.1g} of x, though components of its gradient are "
+            f"{np.abs(best.gradient[free]).max():.2g} at most. {remedy}; the method said: {result.message}"
+        )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
         """Displacements in random directions seeded by x: along variables inside their bounds, or into all bounds.
