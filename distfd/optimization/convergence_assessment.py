@@ -52,6 +52,12 @@ _FURTHEST = 1e-2
 _UNLIKELY_BY_NOISE = (1.0, 3.0)
 """Two distances as multiples of `_DOWNHILL`, where a noise that is far larger than J's fall agrees with it by chance in
 one case of some hundreds."""
+_STILL, _UNMOVED = 1e-2, 1e-8
+"""A variable that began at 0 and has come no further may be far larger than that; up to the second, it did not move."""
+_FROM_ZERO = (1e-2, 1.0, 1e2, 1e4)
+"""Distances to go along such a variable; the last two if it did not move."""
+_MOST_LOOKS = 16
+"""Number of such variables that are looked at."""
 _CLEARLY = 6.0
 """Standard deviations of the noise by which J must be predicted to fall."""
 _SMALL_PART = 1e-5
@@ -236,48 +242,94 @@ class Assessment:
             return
         if not result.success or self.constrained or self.own_tolerance:
             return
-        free, negligible = self._free(best), _SMALL_PART * abs(best.value)
         if record.iterations and abs(best.value) <= _NEAR_ZERO * abs(first.value):
             return
         given = evaluator.setting(best.x).options.scale
         scale = np.where(best.x == 0, 1.0, np.abs(best.x)) if given is None else typical_sizes(best.x, given)
         # Interior-point methods end beside a bound that holds x there.
         towards = np.where(best.gradient > 0, best.x - self.bounds[0], self.bounds[1] - best.x)
-        slopes = np.where(free & (towards > _DOWNHILL * scale), best.gradient * scale, 0.0)
-        size = float(np.linalg.norm(slopes))
-        if not np.isfinite(size) or not _DOWNHILL * size > negligible:
+        slopes = np.where(self._free(best) & (towards > _DOWNHILL * scale), best.gradient * scale, 0.0)
+        size, least = float(np.linalg.norm(slopes)), _SMALL_PART * abs(best.value)
+        if not np.isfinite(size) or not _DOWNHILL * size > least:
+            if given is None and not noise:
+                self._look_from_zero(result, record, evaluator)
             return
         far = max(_DOWNHILL, _CLEARLY * noise / size)  # so far that noise does not decide
-        distances = [far] * (far <= _FURTHEST) + [each * _DOWNHILL for each in _UNLIKELY_BY_NOISE] * (far > _DOWNHILL)
-        points = [np.clip(best.x - each * scale * slopes / size, *self.bounds) for each in distances]
-        foretold = np.array([best.gradient @ (best.x - x) for x in points])
-        if not (foretold > negligible).all():
+        if far <= _FURTHEST:
+            falls, foretold = self._falls(record, evaluator, -far * (scale * slopes / size)[None])
+            if falls[0] > _HELD * foretold[0]:
+                self._falls_still(result, record, float(falls[0]), f"{far:.1g} of x", None)
+                return
+        if far > _DOWNHILL:
+            # What was taken for noise may be curvature: noise seldom agrees with the slope over two short distances.
+            distances = _DOWNHILL * np.array(_UNLIKELY_BY_NOISE)
+            falls, foretold = self._falls(record, evaluator, -distances[:, None] * (scale * slopes / size))
+            if ((falls > _HELD * foretold) & (falls < (2 - _HELD) * foretold)).all():
+                values = "J" if record.named == "J" else "the residuals"
+                remedy = (
+                    f"The method took the curvature of {values} for noise: start again from x, or use another method"
+                )
+                self._falls_still(result, record, float(falls[-1]), f"{distances[-1]:.1g} of x", remedy)
+
+    def _look_from_zero(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+        """The same along each variable that began at 0 and is there still: its size is not known, so it goes further.
+
+        The distance is the least at which J should fall by a part that matters; over such a fall, J is mostly straight.
+        """
+        best, first = record.best, record.first
+        assert best is not None, "there is one"
+        assert first is not None, "there is one"
+        still = np.flatnonzero(self._free(best) & (first.x == 0) & (np.abs(best.x) <= _STILL))
+        slopes = np.abs(best.gradient[still])
+        wanted = np.divide(
+            10 * _SMALL_PART * abs(best.value), slopes, out=np.full(len(still), np.inf), where=slopes > 0
+        )
+        most = np.where(np.abs(best.x[still]) <= _UNMOVED, _FROM_ZERO[-1], 1.0)
+        distance = np.array([next((each for each in _FROM_ZERO if each > least), np.inf) for least in wanted])
+        near = np.argsort(distance, kind="stable")[:_MOST_LOOKS]
+        near = near[distance[near] <= most[near]]
+        if not len(near):
             return
+        steps = np.zeros((len(near), len(best.x)))
+        steps[np.arange(len(near)), still[near]] = -np.sign(best.gradient[still[near]]) * distance[near]
+        falls, foretold = self._falls(record, evaluator, steps)
+        agrees = np.flatnonzero((falls > _HELD * foretold) & (falls < (2 - _HELD) * foretold))
+        if len(agrees):
+            at = int(agrees[0])
+            over = f"{distance[near[at]]:.1g} along a variable that began at 0"
+            self._falls_still(result, record, float(falls[at]), over, None)
+
+    def _falls(self, record: Record, evaluator: Evaluator, steps: Floats) -> tuple[Floats, Floats]:
+        """How much J falls over steps (n, d) from the end, and how much its gradient predicts: (n,) both."""
+        best = record.best
+        assert best is not None, "there is one"
+        points = [np.clip(best.x + step, *self.bounds) for step in steps]
+        foretold = np.array([best.gradient @ (best.x - x) for x in points])
+        if not (foretold > _SMALL_PART * abs(best.value)).all():
+            return np.full(len(points), np.nan), foretold
         answer, tally = evaluator.solve(Values(dense_points(points), vector=True), "values", raises=False)
         record.count(tally)
-        falls = best.value - np.array(
-            [
-                self.cost(row, x) if np.isfinite(row).all() else np.nan
-                for row, x in zip(answer.values, points, strict=True)
-            ]
-        )
-        fell = falls > _HELD * foretold
-        # What is taken for noise may be J's own curvature: noise seldom agrees with the slope over two short distances.
-        near = len(distances) > 1 and (fell & (falls < (2 - _HELD) * foretold))[-len(_UNLIKELY_BY_NOISE) :].all()
-        if not near and not (far <= _FURTHEST and fell[0]):
-            return
-        at, values = len(distances) - 1 if near else 0, "J" if record.named == "J" else "the residuals"
-        remedy = (
-            f"The method took the curvature of {values} for noise: start again from x, or use another method"
-            if near
-            else f"Most tolerances are absolute numbers: give {values} and x in units in which they are about 1, or "
-            "smaller tolerances"
-        )
+        costs = [
+            self.cost(row, x) if np.isfinite(row).all() else np.nan
+            for row, x in zip(answer.values, points, strict=True)
+        ]
+        return best.value - np.array(costs), foretold
+
+    def _falls_still(self, result: Any, record: Record, fall: float, over: str, remedy: str | None) -> None:
+        """Clears ``success``, and says by how much J still falls over which distance."""
+        best = record.best
+        assert best is not None, "there is one"
+        values = "J" if record.named == "J" else "the residuals"
+        if remedy is None:
+            remedy = (
+                f"Most tolerances are absolute numbers: give {values} and x in units in which they are about 1, or "
+                "smaller tolerances"
+            )
         result.success = False
         result.message = (
             f"{record.named}, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls "
-            f"by {falls[at]:.2g} over {distances[at]:.1g} of x, though components of its gradient are "
-            f"{np.abs(best.gradient[free]).max():.2g} at most. {remedy}; the method said: {result.message}"
+            f"by {fall:.2g} over {over}, though components of its gradient are "
+            f"{np.abs(best.gradient[self._free(best)]).max():.2g} at most. {remedy}; the method said: {result.message}"
         )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:

@@ -22,7 +22,7 @@ def test_nothing_outside_changes_and_nothing_hangs_or_breaks(tmp_path: Path, kin
         stranger.case(k, kind)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_the_same_at_another_seed(tmp_path: Path, kind: str) -> None:
     stranger = Stranger(tmp_path, sound_run(tmp_path / "sound"), seed=7)

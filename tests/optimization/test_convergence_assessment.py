@@ -443,6 +443,35 @@ def test_residuals_of_small_numbers_are_no_fit_at_x0(method: Any) -> None:
     assert again.success
 
 
+@ignored
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "sizes", [[1e6, 1e6], [1e-3, 1.0, 1e3], [1e-6, 1.0, 1e6]], ids=["all large", "two apart", "far apart"]
+)
+def test_variables_that_stayed_at_their_start_of_0_are_no_success(method: Any, sizes: list[float]) -> None:
+    """Their sizes are not known, and a slope of 1e-6 along a variable of the size 1e6 is no small slope."""
+
+    def fun(x: Any) -> float:
+        z = np.asarray(x) / sizes
+        return float(((z - 1) ** 2 + 0.1 * z**4).sum())
+
+    found = minimize(fun, np.zeros(len(sizes)), method)
+    told = "still falls by" in found.message or any(
+        "did not change at all" in text for text in found.derivative.warnings
+    )
+    assert not found.success or told or np.abs(found.x / sizes - 0.8688).max() < 0.05, found
+
+
+@ignored
+@pytest.mark.parametrize("fun", [lambda x: float((x**2).sum()), lambda x: float(1 + (np.cos(x) ** 2).sum() * -1)])
+def test_an_optimum_at_0_is_a_success_though_j_may_be_lower_far_away(fun: Any) -> None:
+    for x0 in (np.zeros(3), np.array([0.0, 0.0, 0.3])):
+        for method in ("L-BFGS", "BFGS"):
+            found = minimize(fun, x0, method)
+            assert found.success, found.message
+            np.testing.assert_allclose(found.x, 0, atol=1e-4)
+
+
 def test_a_solution_as_a_start_stays_a_success() -> None:
     for x0 in ([1.0, 1.0], [1.0 + 1e-8, 1.0]):
         for shift in (0.0, 1.0, 1e-12):

@@ -28,7 +28,9 @@ def test_random_runs(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, marks=[] if block < 2 else [pytest.mark.nightly]) for block in range(10)]
+)
 def test_more_random_runs(block: int, tmp_path: Path) -> None:
     for seed in range(1000 + 30 * block, 1030 + 30 * block):
         run_case(make_case(seed), tmp_path)
