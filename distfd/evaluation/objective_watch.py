@@ -55,5 +55,10 @@ class ObjectiveWatch:
         return now != self._around and now.weighty != self._around.weighty
 
     def _now(self) -> Surroundings:
-        same = environ_table() == self._environ
-        return Surroundings.here(self._around if same else None)
+        if environ_table() == self._environ:
+            return Surroundings.here(self._around)
+        table = dict(environ_table())
+        now = Surroundings.here()
+        if self._around is not None and now.environ == self._around.environ:
+            self._environ = table  # only variables of this process itself have changed, such as numbers of threads
+        return now
