@@ -202,8 +202,9 @@ def _known(
         if session.given is not None:
             bits = np.where((keys[reused.index] == session.given.key).all(axis=1), session.given.bits, bits)
         reused = replace(reused, bits=None if (bits == DOUBLE).all() else bits)
-    known = np.concatenate((reused.index, *repeats.values()))
-    return reused, *choice.split(np.flatnonzero(~np.isin(np.arange(len(keys)), known)))
+    unknown = np.ones(len(keys), dtype=bool)
+    unknown[np.concatenate((reused.index, *repeats.values()))] = False
+    return reused, *choice.split(np.flatnonzero(unknown))
 
 
 def _with_given(
