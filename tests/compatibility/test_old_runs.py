@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BITS = ("task", "x", "names", "value", "derivative", "error", "step", "scheme", "missing", "repaired")
-SAME_ROUNDING = bool(np._core._multiarray_umath.__cpu_features__.get("AVX512_SKX"))
+_PROCESSOR: Any = np.show_config(mode="dicts")
+SAME_ROUNDING = not {"X86_V4", "AVX512_SKX"}.isdisjoint(_PROCESSOR["SIMD Extensions"]["found"])
+"""Whether the processor has AVX-512, as NumPy names it since 2.4 and before."""
 OPTIMISED = ("x0", "value0", "iterations", "converged", "message")
 
 

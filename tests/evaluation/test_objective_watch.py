@@ -19,9 +19,14 @@ def fun(x: Any) -> float:
 def test_the_environment_is_read_once_after_a_change_that_is_of_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each evaluation in this process sets numbers of threads, and every look after the first read all variables."""
     watch = ObjectiveWatch(as_objective(fun))
-    read: list[int] = []
+    read: list[Any] = []
     real = surroundings.changed_environ
-    monkeypatch.setattr(surroundings, "changed_environ", lambda *args: read.append(1) or real(*args))
+
+    def counted(*args: Any) -> Any:
+        read.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(surroundings, "changed_environ", counted)
     for threads in ("3", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         for _ in range(4):
