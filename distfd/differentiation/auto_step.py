@@ -84,7 +84,7 @@ class AutoStep:
             scale=scale,
             kinks=bent.T if self.vector else bent[:, 0],
             typical_slope=_long_slopes(found),
-            near_noise=_near_noise(found),
+            shortest_noise=_shortest_noise(found),
         )
 
 
@@ -98,7 +98,7 @@ def _long_slopes(found: Survey) -> Floats | None:
         return np.asarray(np.ptp(longest.values, axis=0) / longest.reach)
 
 
-def _near_noise(found: Survey) -> Floats | None:
+def _shortest_noise(found: Survey) -> Floats | None:
     """The noise level over the shortest distances, (m,): what is noise to a long line may be waves to a short one.
 
     It is the level of all lines, but where the nearest line shows far less.

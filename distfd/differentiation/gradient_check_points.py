@@ -277,10 +277,10 @@ def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoin
     """
     size = np.abs(answer.step)
     changes = norms(np.atleast_2d(answer.derivative * size))
-    if answer.scale is None or answer.near_noise is None:
+    if answer.scale is None or answer.shortest_noise is None:
         return None
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        share = _VISIBLE * answer.near_noise / changes
+        share = _VISIBLE * answer.shortest_noise / changes
     share = share[share <= _CLOSER]  # the other outputs are all noise there
     if not len(share):
         return None
@@ -288,4 +288,4 @@ def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoin
     if (_LINE_SHOWS * h <= NEAR * answer.scale / np.sqrt(np.count_nonzero(h))).all():
         return None
     found = _pair(site, h, vector=vector)
-    return found and replace(found, noise=answer.near_noise)
+    return found and replace(found, noise=answer.shortest_noise)

@@ -98,8 +98,8 @@ class Answer:
     where there was none. In that case ``unchecked`` is the number of further points that a check would have taken, 0
     where the user wants none or none is possible. ``kinks`` is half the difference of the one-sided slopes at a kink, 0
     elsewhere, of the derivative's shape; ``typical_slope`` is the size of J's slopes over long distances, (m,), for
-    each scale that x moves. ``near_noise`` is the noise level over the shortest distances that were tried, (m,). All
-    three are None where the method did not look for them.
+    each scale that x moves. ``shortest_noise`` is the noise level over the shortest distances that were tried, (m,).
+    All three are None where the method did not look for them.
     """
 
     derivative: Any
@@ -117,7 +117,7 @@ class Answer:
     consistency: Consistency | None = None
     unchecked: int = 0
     kinks: Any = None
-    near_noise: NDArray[np.float64] | None = None
+    shortest_noise: NDArray[np.float64] | None = None
     typical_slope: NDArray[np.float64] | None = None
 
 

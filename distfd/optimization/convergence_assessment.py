@@ -300,20 +300,23 @@ class Assessment:
             self._falls_still(result, record, float(falls[at]), over, None)
 
     def _falls(self, record: Record, evaluator: Evaluator, steps: Floats) -> tuple[Floats, Floats]:
-        """How much J falls over steps (n, d) from the end, and how much its gradient predicts: (n,) both."""
+        """How much J falls over steps (n, d) from the end, and how much its gradient predicts: (n,) both.
+
+        A fall is NaN where J failed, or where it is predicted to be too small to matter.
+        """
         best = record.best
         assert best is not None, "there is one"
         points = [np.clip(best.x + step, *self.bounds) for step in steps]
         foretold = np.array([best.gradient @ (best.x - x) for x in points])
-        if not (foretold > _SMALL_PART * abs(best.value)).all():
-            return np.full(len(points), np.nan), foretold
-        answer, tally = evaluator.solve(Values(dense_points(points), vector=True), "values", raises=False)
-        record.count(tally)
-        costs = [
-            self.cost(row, x) if np.isfinite(row).all() else np.nan
-            for row, x in zip(answer.values, points, strict=True)
-        ]
-        return best.value - np.array(costs), foretold
+        falls = np.full(len(points), np.nan)
+        matter = np.flatnonzero(foretold > _SMALL_PART * abs(best.value))  # bounds may leave too little of a step
+        if len(matter):
+            asked = [points[k] for k in matter.tolist()]
+            answer, tally = evaluator.solve(Values(dense_points(asked), vector=True), "values", raises=False)
+            record.count(tally)
+            for k, row, x in zip(matter.tolist(), answer.values, asked, strict=True):
+                falls[k] = best.value - self.cost(row, x) if np.isfinite(row).all() else np.nan
+        return falls, foretold
 
     def _falls_still(self, result: Any, record: Record, fall: float, over: str, remedy: str | None) -> None:
         """Clears ``success``, and says by how much J still falls over which distance."""

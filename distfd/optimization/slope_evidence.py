@@ -435,7 +435,7 @@ def _cause(evidence: SlopeEvidence, noise: float, quantum: float | None, ulp: fl
 def _measured(evidence: SlopeEvidence) -> tuple[float, int]:
     """The noise in J by the shortest of the last steps, and the number of comparisons used."""
     # The same two values make several comparisons: forwards, backwards, and each time a method returns to a point.
-    every = list({(each.has_both, *sorted(each.values)): each for each in evidence.comparisons}.values())
+    every = list({(each.has_both, each.distance, *sorted(each.values)): each for each in evidence.comparisons}.values())
     both = [each for each in every if each.has_both]
     recent = sorted((both if len(both) >= _SHORTEST else every)[-_RECENT:], key=lambda each: each.distance)
     shortest = recent[: max(_SHORTEST, len(recent) // 2)]

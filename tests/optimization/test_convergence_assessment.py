@@ -463,6 +463,16 @@ def test_variables_that_stayed_at_their_start_of_0_are_no_success(method: Any, s
 
 
 @ignored
+@pytest.mark.parametrize("method", ["L-BFGS", "L-BFGS-B", "SLSQP"])
+def test_a_bound_that_leaves_one_of_them_little_room_hides_no_other(method: Any) -> None:
+    bounds = [(None, None), (0.0, 1e-3)]
+    fun = lambda x: float((x[0] / 1e6 - 1) ** 2 + (x[1] / 1e6 - 1) ** 2)  # noqa: E731
+    found = distfd.minimize(fun, [0.0, 0.0], method=method, bounds=bounds, executor="serial", check=False)
+    assert not found.success
+    assert "still falls by" in found.message
+
+
+@ignored
 @pytest.mark.parametrize("fun", [lambda x: float((x**2).sum()), lambda x: float(1 + (np.cos(x) ** 2).sum() * -1)])
 def test_an_optimum_at_0_is_a_success_though_j_may_be_lower_far_away(fun: Any) -> None:
     for x0 in (np.zeros(3), np.array([0.0, 0.0, 0.3])):
