@@ -35,6 +35,8 @@ CHECKED = "check" in inspect.signature(distfd.Evaluator).parameters
 SCALE = 1e-8
 OFFSET = 1e9
 RIPPLE = 1e-4
+AROUND = np.linspace(-0.01, 0.01, 41)
+TURNS = 4
 
 
 def added(law: str, level: float) -> Callable[[Fun, Floats, np.random.Generator], Fun]:
@@ -232,6 +234,22 @@ def case(problem: PublicProblem, x: Floats, kind: str, j: str, seed: int) -> tup
     return fun, x, exact, more
 
 
+def has_waves(problem: PublicProblem, x: Floats) -> bool:
+    """Whether the function itself has ripples around x, as its exact derivative has it.
+
+    That is where the slope along one of three random directions turns more than four times within 1 % of x's scale.
+    """
+    rng = np.random.default_rng(zlib.crc32(x.tobytes()))
+    scale = np.where(x == 0, 1.0, np.abs(x))
+    for draw in rng.normal(size=(3, len(x))):
+        way = draw / np.linalg.norm(draw) * scale
+        with np.errstate(all="ignore"):
+            change = np.diff([np.atleast_1d(problem.derivative(x + t * way) @ way) for t in AROUND], axis=0)
+        if (np.count_nonzero(change[1:] * change[:-1] < 0, axis=0) > TURNS).any():
+            return True
+    return False
+
+
 def complex_cases(count: int, seed: int) -> list[tuple[str, Fun, Floats, Floats]]:
     """J for the complex step: those of the first set, whole, and with a part that loses its imaginary part."""
     from problems import PROBLEMS
@@ -256,7 +274,7 @@ def table(rows: dict[tuple[str, str, str], list[Tried]]) -> str:
         "silent: % of components off by more than 10 % (and outside their bar) without a warning; wrong: the same with",
         "or without one; outside: % of bars that do not hold; alarms: % of derivatives that are right to 2 % and warn;",
         "raised: % of derivatives that ended as an exception (a sign of trouble with the package, if it is many)",
-        f"{'kind':<13}{'J':<18}{'package':<15}{'n':>6}{'silent':>8}{'wrong':>8}{'outside':>9}{'alarms':>8}{'raised':>8}",
+        f"{'kind':<17}{'J':<18}{'package':<15}{'n':>6}{'silent':>8}{'wrong':>8}{'outside':>9}{'alarms':>8}{'raised':>8}",
     ]
     for (kind, j, package), tried in rows.items():
         n = sum(len(one.off) for one in tried)
@@ -272,7 +290,7 @@ def table(rows: dict[tuple[str, str, str], list[Tried]]) -> str:
             f"{100 * sum(one.told for one in right) / len(right):8.1f}" if right else f"{'':>8}",
             f"{100 * sum(one.raised for one in tried) / len(tried):8.1f}",
         ]
-        lines.append(f"{kind:<13}{j:<18}{package:<15}{n:6d}{''.join(cells)}")
+        lines.append(f"{kind:<17}{j:<18}{package:<15}{n:6d}{''.join(cells)}")
     return "\n".join(lines)
 
 
@@ -283,27 +301,27 @@ def show(names: Sequence[str] | int | None, count: int, seed: int, kinds: Sequen
         rows: dict[tuple[str, str, str], list[Tried]] = {}
         functions: set[str] = set()
         try:
-            for name, j, package, tried in _attempts(names, count, seed, kind, peers=peers):
-                rows.setdefault((kind, j, package), []).append(tried)
+            for name, waves, j, package, tried in _attempts(names, count, seed, kind, peers=peers):
+                rows.setdefault((f"{kind}, waves" if waves else kind, j, package), []).append(tried)
                 functions.add(name)
         except KeyboardInterrupt:
             print("interrupted")
             return
         finally:
             places = {j: i for i, j in enumerate(KINDS_OF_J)}
-            order = {key: rows[key] for key in sorted(rows, key=lambda key: places.get(key[1], 0))}
+            order = {key: rows[key] for key in sorted(rows, key=lambda key: (key[0], places.get(key[1], 0)))}
             print(f"{len(functions)} functions, {count} points each\n{table(order)}", flush=True)
 
 
 def _attempts(
     names: Sequence[str] | int | None, count: int, seed: int, kind: str, *, peers: bool
-) -> Iterator[tuple[str, str, str, Tried]]:
-    """Function, kind of J, package, and how its derivative came out."""
+) -> Iterator[tuple[str, bool, str, str, Tried]]:
+    """Function, whether it has waves of its own there, kind of J, package, and how its derivative came out."""
     made = makers(kind, peers=peers)
     if kind == "complex step":
         for k, (j, fun, x, exact) in enumerate(complex_cases(names if isinstance(names, int) else 60, seed)):
             for package, derivative in made.items():
-                yield str(k), j, package, _attempt(derivative, fun, x, exact, {})
+                yield str(k), False, j, package, _attempt(derivative, fun, x, exact, {})
         return
     every = VECTORS if kind in ("jacobian", "sparse") else SCALARS
     # A few are spread over the alphabet, as families of problems share their beginnings.
@@ -313,10 +331,11 @@ def _attempts(
         for _, x in points(problem, count, np.random.default_rng([seed, zlib.crc32(name.encode())])):
             if not usable(problem, x):
                 continue
+            waves = has_waves(problem, x)
             for j in KINDS_OF_J:
                 for package, derivative in made.items():
                     fun, at, exact, more = case(problem, x, kind, j, seed)
-                    yield name, j, package, _attempt(derivative, fun, at, exact, more)
+                    yield name, waves, j, package, _attempt(derivative, fun, at, exact, more)
 
 
 def _attempt(derivative: Callable[..., Found], fun: Fun, x: Floats, exact: Floats, more: dict[str, Any]) -> Tried:

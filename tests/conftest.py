@@ -82,11 +82,16 @@ def _ray_ends() -> Iterator[None]:
 def _connect(cpus: int) -> None:
     import ray
 
+    from distfd.executors.ray.internals import quick_start
+
     if ray.is_initialized():
         if ray.cluster_resources().get("CPU", 0) >= cpus:  # type: ignore[no-untyped-call]  # Ray lacks types
             return
         ray.shutdown()
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    with quick_start(log_monitor=False):  # some seconds of processor time less
+        ray.init(
+            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+        )
 
 
 @pytest.fixture
@@ -104,7 +109,9 @@ def wide_ray(_ray_ends: None) -> None:
 _CLUSTER = """
 import logging, sys
 import ray
-ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+from distfd.executors.ray.internals import quick_start
+with quick_start(log_monitor=False):
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()  # until the tests end, however they do
 ray.shutdown()

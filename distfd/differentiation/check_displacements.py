@@ -37,15 +37,15 @@ SECOND = {True: (1.0, 1.0), False: (-2.0, 1.0)}
 """As `FIRST`, for the second derivative along v."""
 
 
-def multipliers(x: Floats, n: int, group: NDArray[np.int64] | None = None) -> Floats:
-    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits.
+def multipliers(x: Floats, n: int, group: NDArray[np.int64] | None = None, draw: int = 0) -> Floats:
+    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits; others for each ``draw``.
 
     Within a group (n,) of columns that the derivative moves together, neighbours have opposite signs, and the next but
     one another size. If an entry of one column is missing in the structure, its effect is in the entry of another
     column, and two equal multiples would hide that.
     """
     digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest()
-    rng = np.random.default_rng(int.from_bytes(digest, "little"))
+    rng = np.random.default_rng(int.from_bytes(digest, "little") + draw)
     size = rng.uniform(SMALLEST, LARGEST, n)
     size = np.where(np.abs(size - 1) < _APART, size + np.copysign(_APART, size - 1), size)
     sign = rng.choice([-1.0, 1.0], n)
@@ -104,17 +104,20 @@ class Displaced:
     """x_i - x, (q, d)."""
 
 
-def moved(site: BasePoint, h: Floats, *, pair: bool, group: NDArray[np.int64] | None = None) -> Displaced | None:
+def moved(
+    site: BasePoint, h: Floats, *, pair: bool, group: NDArray[np.int64] | None = None, draw: int = 0
+) -> Displaced | None:
     """Moves all coordinates by random multiples of h (d,), to one point or a pair; None where J cannot see the move.
 
-    ``group`` (d,) has the groups of columns of a sparse Jacobian, -1 for columns without one.
+    ``group`` (d,) has the groups of columns of a sparse Jacobian, -1 for columns without one. Each ``draw`` has other
+    multiples.
     """
     at = np.flatnonzero(h)
     if not len(at):
         return None
     x, lower, upper = site.x[at], site.lower[at], site.upper[at]
     together = None if group is None else np.unique(group[at], return_inverse=True)[1]
-    v = multipliers(site.x, len(at), together) * h[at]
+    v = multipliers(site.x, len(at), together, draw) * h[at]
     weights = np.ones(1)
     if pair:
         values, symmetric = two_points(x, v, lower, upper)

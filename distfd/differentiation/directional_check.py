@@ -12,6 +12,7 @@ the derivative neglects. The check's points change no bit of the derivative.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,14 @@ import numpy as np
 from distfd.core.points import Points
 from distfd.core.records import Status
 from distfd.differentiation.batched_methods import joined
+from distfd.differentiation.check_displacements import moved
 from distfd.differentiation.check_points import Checkable
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
 from distfd.differentiation.gradient_check_points import beside_answer, closer_beside
-from distfd.differentiation.hidden_components import NearNoise, hidden_warnings, may_hide
+from distfd.differentiation.hidden_components import NearNoise, hidden_coordinates, hidden_warnings, may_hide
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.check_points import CheckPoints
+    from distfd.differentiation.hidden_components import Entries
     from distfd.differentiation.method import Answer, Method, MultiRound
 
     Floats = NDArray[np.float64]
@@ -108,6 +111,8 @@ class DirectionalCheck:
             return (yield from self._afterwards(answer, own))
         if self.insist or (beside.status != Status.NOT_RUN).any():
             consistency, noise = self._judged(answer, check, main, beside, own)
+            if self.insist and check.near is None and noise is not None:
+                noise = yield from self._noise_of_small(answer, check, noise)
             said = self._said(answer, check, consistency, noise, _near_noise(answer, check, close, own))
             return (yield from self._told(answer, check, beside, consistency, said))
         added = len(check.points) + (0 if check.near is None else len(check.near.points))
@@ -124,16 +129,19 @@ class DirectionalCheck:
         check = beside_answer(self.site, answer, vector=self.vector, structure=structure)
         if check is None:
             return self._without(answer, own)
-        closer = None if structure is not None else closer_beside(self.site, answer, vector=self.vector)
-        points = check.points if closer is None else joined([check.points, closer.points])
-        wave = yield _alone(points, self.vector, len(answer.value))
-        beside, shortest = (_rest(wave, *ends) for ends in ((0, len(check.points)), (len(check.points), len(points))))
+        closer = [] if structure is not None else closer_beside(self.site, answer, vector=self.vector)
+        wave = yield _alone(joined([check.points, *(pair.points for pair in closer)]), self.vector, len(answer.value))
+        ends = np.cumsum([len(check.points), *(len(pair.points) for pair in closer)]).tolist()
+        beside = _rest(wave, 0, ends[0])
         consistency, _ = self._judged(answer, check, None, beside, own)
-        if closer is not None and consistency.verdict == CONSISTENT:
-            there, _ = self._judged(answer, closer, None, shortest, own)
-            if there.verdict == DOUBTFUL:
-                check, beside = closer, shortest
-                consistency = replace(there, cause=_SHORTER, remedy=_WHICH_SIZE)
+        if closer and consistency.verdict == CONSISTENT:
+            near = [_rest(wave, start, end) for start, end in itertools.pairwise(ends)]
+            there = [self._judged(answer, pair, None, seen, own)[0] for pair, seen in zip(closer, near, strict=True)]
+            errors = np.array([found.error or 0.0 for found in there])
+            if np.sqrt(np.mean(errors**2)) > DOUBT:
+                worst = int(errors.argmax())
+                check, beside = closer[worst], near[worst]
+                consistency = replace(there[worst], cause=_SHORTER, remedy=_WHICH_SIZE)
         return (yield from self._told(answer, check, beside, consistency, ()))
 
     def _told(
@@ -170,6 +178,35 @@ class DirectionalCheck:
         if near is None and not may_hide(consistency.error, len(check.h)):
             return ()  # return before arrays as large as a Jacobian are allocated
         return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps, near=near)
+
+    def _noise_of_small(self, answer: Answer, check: CheckPoints, noise: Floats) -> Generator[Request, Wave, Floats]:
+        """The noise, (m,), in the components that seem small beside it, by two such checks along these alone.
+
+        The check's residual contains J's curvature along all coordinates, and one parameter far smaller than its step
+        makes that large. It says nothing about the other components, which are small beside the change of that one.
+        """
+        if check.entries is None or check.along is None or answer.error is not None or len(answer.missing):
+            return noise
+        entries, before = check.entries(answer), np.flatnonzero(check.h)
+        while 0 < len(small := hidden_coordinates(entries, noise)) < len(before):
+            along = np.zeros(len(check.h))
+            along[small] = check.along[0, small]
+            same = joined([_only(check.points.take(np.array([k])), small) for k in range(len(check.points))])
+            other = moved(self.site, -along / 2, pair=len(same) > 1)  # one residual alone may be small by chance
+            if other is None:
+                break
+            wave = yield _alone(joined([same, other.points]), self.vector, len(answer.value))
+            if (wave.status != Status.OK).any():
+                break
+            along[small] = (check.weights @ check.along)[small]
+            rises = wave.values.real - answer.value.real
+            seen = [
+                _noise_along(answer, entries, *of)
+                for of in ((rises[: len(same)], check.weights, along), (rises[len(same) :], other.weights, other.reach))
+            ]
+            noise = np.fmin(noise, np.maximum(*seen))
+            before = small
+        return noise
 
     def _judged(
         self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]
@@ -299,6 +336,18 @@ def _rest(wave: Wave, start: int, end: int) -> Wave:
     failures = {k - start: failure for k, failure in wave.failures.items() if start <= k < end}
     bits = None if wave.bits is None else wave.bits[start:end]
     return Wave(Request(points), wave.values[start:end], wave.status[start:end], failures, bits)
+
+
+def _noise_along(answer: Answer, entries: Entries, rises: Floats, weights: Floats, reach: Floats) -> Floats:
+    """The noise in J, (m,), that makes the difference between its changes (q, m) and what the derivative says of them.
+
+    The points of the derivative's stencils have noise of their own each; what J(x) adds is left out.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        residual = np.abs(weights @ rises - answer.derivative @ reach)
+        own = 0.5 * (entries.unit * reach[entries.coordinates[:, 0]]) ** 2
+        spread = np.bincount(entries.output, weights=own, minlength=rises.shape[1])
+        return np.asarray(residual / np.sqrt((weights**2).sum() + spread))
 
 
 def _near_noise(answer: Answer, check: CheckPoints, close: Wave | None, own: Sequence[Wave]) -> NearNoise | None:

@@ -45,6 +45,7 @@ _VISIBLE = 50.0
 noise of 3.5 of them, 7 % of that change."""
 _CLOSER = 0.1
 """Steps below this part of the derivative's own show something that those do not."""
+_PAIRS = 3
 _LINE_SHOWS = 10.0
 """A line of points shows the slope as well as a pair of points does whose steps are a tenth of the line's spacing."""
 _LEAST_SHARE_OF_GROUPS = 1 / 4
@@ -248,9 +249,11 @@ def beside_answer(
     return found and replace(found, changes=lambda answer: _sparse_changes(answer, h), row=_sparse_row)
 
 
-def _pair(site: BasePoint, step: Floats, *, vector: bool, group: NDArray[np.int64] | None = None) -> CheckPoints | None:
+def _pair(
+    site: BasePoint, step: Floats, *, vector: bool, group: NDArray[np.int64] | None = None, draw: int = 0
+) -> CheckPoints | None:
     """A pair of points for a derivative that has error bars; ``group`` is that of a sparse Jacobian's columns."""
-    move = moved(site, step, pair=True, group=group)
+    move = moved(site, step, pair=True, group=group, draw=draw)
     if move is None:
         return None
     h = np.abs(step)
@@ -269,23 +272,24 @@ def _pair(site: BasePoint, step: Floats, *, vector: bool, group: NDArray[np.int6
     )
 
 
-def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
-    """The check of a derivative with long steps at the shortest steps over which it stands out of the noise.
+def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> list[CheckPoints]:
+    """Checks of a derivative with long steps at the shortest steps over which it stands out of the noise.
 
-    A J with waves that are longer than these steps has another slope there. None where the derivative's own steps are
-    hardly longer, or where these are so short that the near line of `noise_survey` has shown as much.
+    A J with waves that are longer than these steps has another slope there; three pairs of points, as each sees J along
+    one direction only. None where the derivative's own steps are hardly longer, or where these are so short that the
+    near line of `noise_survey` has shown as much.
     """
     size = np.abs(answer.step)
     changes = norms(np.atleast_2d(answer.derivative * size))
     if answer.scale is None or answer.shortest_noise is None:
-        return None
+        return []
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = _VISIBLE * answer.shortest_noise / changes
     share = share[share <= _CLOSER]  # the other outputs are all noise there
     if not len(share):
-        return None
+        return []
     h = size * share.max()
     if (_LINE_SHOWS * h <= NEAR * answer.scale / np.sqrt(np.count_nonzero(h))).all():
-        return None
-    found = _pair(site, h, vector=vector)
-    return found and replace(found, noise=answer.shortest_noise)
+        return []
+    pairs = (_pair(site, h, vector=vector, draw=draw) for draw in range(_PAIRS))
+    return [replace(pair, noise=answer.shortest_noise) for pair in pairs if pair is not None]

@@ -112,15 +112,12 @@ def hidden_warnings(
     near : NearNoise, optional
         Of second derivatives.
     """
+    changes, most = _changes(entries, len(noise))
+    hidden = _hidden(entries, noise, changes, most)
     with np.errstate(over="ignore", invalid="ignore"):
-        changes = np.abs(entries.value) * entries.size
-        most = np.zeros(len(noise))
-        np.fmax.at(most, entries.output, changes)
-        unit = _SURE * entries.unit * entries.size
-        hidden = noise[entries.output] * unit > _OFF * np.maximum(changes, _MATTERS * most[entries.output])
-        hidden &= entries.value != 0
         why, size = "J at one more point differs from what the derivative predicts, as if J had", noise
         if near is not None:
+            unit = _SURE * entries.unit * entries.size
             small = (near.level * unit > _OFF * _least(entries, changes, most, near, site.x)) & (entries.value != 0)
             if small.any():
                 hidden |= small
@@ -135,6 +132,28 @@ def hidden_warnings(
         f"noise of about {size[outputs[0]]:.1g}, and such noise changes these components by more than 10 %; {remedy}"
     )
     return (text,)
+
+
+def hidden_coordinates(entries: Entries, noise: Floats) -> NDArray[np.int64]:
+    """The coordinates of the entries that noise of this size, (m,), hides."""
+    return np.unique(entries.coordinates[_hidden(entries, noise, *_changes(entries, len(noise)))])
+
+
+def _changes(entries: Entries, m: int) -> tuple[Floats, Floats]:
+    """The change of J along the steps by each entry, (e,), and the largest for each output, (m,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        changes = np.abs(entries.value) * entries.size
+        most = np.zeros(m)
+        np.fmax.at(most, entries.output, changes)
+    return changes, most
+
+
+def _hidden(entries: Entries, noise: Floats, changes: Floats, most: Floats) -> NDArray[np.bool_]:
+    """Which entries noise of this size, (m,), hides, (e,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        in_entries = _SURE * noise[entries.output] * entries.unit * entries.size
+        matters = np.maximum(changes, _MATTERS * most[entries.output])
+        return np.asarray((in_entries > _OFF * matters) & (entries.value != 0))
 
 
 def _least(entries: Entries, changes: Floats, most: Floats, near: NearNoise, x: Floats) -> Floats:

@@ -19,8 +19,10 @@ KILLED = ("minimize-killed", "left-by-workers")
 _CLUSTER = """
 import logging, sys
 import ray
-ray.init(address="local", num_cpus=int(sys.argv[1]), include_dashboard=False, logging_level=logging.ERROR,
-         log_to_driver=False)
+from distfd.executors.ray.internals import quick_start
+with quick_start(log_monitor=False):
+    ray.init(address="local", num_cpus=int(sys.argv[1]), include_dashboard=False, logging_level=logging.ERROR,
+             log_to_driver=False)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()  # until this program's maker ends, however it does
 ray.shutdown()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from distfd.objectives.base import Objective
 
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["ray.cloudpickle", "distfd.workers.worker"])  # what takes long to import
+
 _worker: Worker | None = None
 
 
@@ -72,7 +75,7 @@ class PoolExecutor(Executor):
         return list(self._up.values())
 
     def _start(self, slot: int) -> None:
-        self._pools[slot] = pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self._pools[slot] = pool = ProcessPoolExecutor(1, _processes)
         self._calls[pool.submit(_begin, packed(self._objective), slot)] = slot, None
 
     def submit(self, slot: int, chunk: Chunk) -> None:

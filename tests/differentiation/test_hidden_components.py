@@ -105,3 +105,63 @@ def test_entries_of_a_hessian() -> None:
     larger = hessian(step=1e-2)
     assert not larger.warnings
     assert_allclose(larger.derivative, [[100, 0], [0, 1]], atol=1e-3)
+
+
+TINY = [1.0, 2.0, 3e-7]
+"""A step of the default is a part of the first two, and some hundredths of the third one's own size."""
+
+
+def at_tiny(fun: Any, kind: Any = "gradient", **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        return distfd.differentiate(fun, TINY, kind=kind, check=True, executor="serial", **options)
+
+
+def curved(x: Floats) -> float:
+    """Right to 1 % along the third coordinate, whose curvature is larger than all that the others change."""
+    return float(3 * x[0] + x[1] ** 2 + 100 * np.exp(x[2] / 1e-6))
+
+
+def test_the_curvature_of_a_tiny_parameter_says_nothing_about_the_others() -> None:
+    result = at_tiny(curved)
+    assert_allclose(result.derivative, [3, 4, 1e8 * np.exp(0.3)], rtol=0.02)
+    assert result.consistency.verdict == "consistent"
+    assert not result.warnings
+    assert result.consistency.n_evaluations == 3
+
+
+@pytest.mark.parametrize("sparsity", [None, np.array([[1, 0, 1], [0, 1, 1]])])
+def test_nor_in_a_jacobian(sparsity: Any) -> None:
+    more = {} if sparsity is None else {"sparsity": sparsity}
+    result = at_tiny(
+        lambda x: np.array([3 * x[0] + 100 * np.exp(x[2] / 1e-6), x[1] ** 2 + np.exp(x[2] / 1e-6)]), "jacobian", **more
+    )
+    assert not result.warnings
+    value = result.derivative if sparsity is None else result.derivative.toarray()
+    assert_allclose(value, np.array([[3, 0, 1e8 * np.exp(0.3)], [0, 4, 1e6 * np.exp(0.3)]]), rtol=0.02)
+
+
+def test_a_small_component_that_curves_over_its_own_step_is_told() -> None:
+    """The same residual, but it is that of the component itself, which is off by a seventh."""
+    result = at_tiny(lambda x: float(curved(x) + 0.2 * np.exp((x[1] - 2) / 1e-7)))
+    assert result.consistency.verdict == "consistent"
+    (text,) = result.warnings
+    assert TOLD in text
+    assert "coordinate 1" in text
+
+
+def test_noise_beside_the_curvature_is_told() -> None:
+    told = 0
+    for k in range(20):
+
+        def fun(x: Floats, k: int = k) -> float:
+            seed = np.frombuffer(np.asarray(x).tobytes(), dtype=np.uint32)
+            return curved(x) + 0.01 * float(np.random.default_rng([k, *seed]).normal())
+
+        told += any(TOLD in text for text in at_tiny(fun).warnings)
+    assert told >= 18
+
+
+def test_values_of_few_digits_are_told() -> None:
+    result = at_tiny(lambda x: float(f"{curved(x) + 1e6 * x[1]:.5g}"))
+    assert result.warnings

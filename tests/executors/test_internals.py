@@ -138,7 +138,7 @@ def test_notes_of_one_process_where_the_cluster_keeps_none(monkeypatch: pytest.M
     assert list(notes.names("driver:")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # tests/packaging/test_lowest_versions.py has a gradient on it
 def test_the_oldest_ray_that_is_promised(tmp_path: Path) -> None:
     """The executor's contract, workers that stay and programs, with the lowest version in pyproject.toml.
 

@@ -26,6 +26,6 @@ def _few_slots(_ray_ends: None) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_few_slots")
 def test_none_hangs_and_all_are_right() -> None:
-    for seed in range(20):
+    for seed in range(10):
         use_at_random(seed)
     assert workers_left() == 0

@@ -27,6 +27,15 @@ QUICK = [
 pydantic has spelled in other ways."""
 
 
+ON_RAY = """
+import distfd, ray
+slots = distfd.RayExecutor(num_cpus=2)
+result = distfd.differentiate(lambda x: float((x**2).sum()), [1.0, 2.0, 3.0], step=1e-6, executor=slots)
+print(result.derivative.round(4), "ray", ray.__version__)
+"""
+"""A gradient by two workers of the oldest Ray; tests/executors/test_internals.py has much more of it, at night."""
+
+
 def run(argv: list[str], folder: Path, **environ: str) -> Any:
     done = subprocess.run(
         argv, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, timeout=1200, check=False
@@ -56,4 +65,6 @@ def test_the_oldest_versions_that_are_allowed(tmp_path: Path) -> None:
     old = ["-W", "ignore::DeprecationWarning"]  # of an old typer with a new click
     run([python, "-m", "distfd", "--help"], tmp_path, **at)
     run([python, "-m", "distfd", "run", "--help"], tmp_path, **at)
+    shown = run([python, *old, "-c", ON_RAY], tmp_path, **at)
+    assert shown.split() == ["[2.", "4.", "6.]", "ray", bounds["ray"] + ".0"]
     run([python, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *old, *QUICK], ROOT, **at)
