@@ -21,7 +21,7 @@ import numpy as np
 from distfd.core.points import Points
 from distfd.core.records import Status
 from distfd.differentiation.batched_methods import joined
-from distfd.differentiation.check_displacements import moved
+from distfd.differentiation.check_displacements import SECOND, moved
 from distfd.differentiation.check_points import Checkable
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.direction_space import GroupedJacobian
@@ -48,6 +48,8 @@ _BARS = 2.0
 """A derivative with error bars is doubtful if the residual is more than this many times what the bars explain."""
 _NOISE = 2.5
 """Number of standard deviations of a measured noise that a residual may have."""
+_BENT = 1.8
+"""An outlier at one of two points on both sides of x makes a second difference of twice what it adds to the slope's."""
 _SHORTER = "over steps far shorter than the derivative's, J has another slope: it has waves or steps of its own"
 _WHICH_SIZE = (
     "set a step, or `scale`, of the size that matters to you; `distfd check` (distfd.step_sweep) shows both slopes"
@@ -137,7 +139,12 @@ class DirectionalCheck:
         if closer and consistency.verdict == CONSISTENT:
             near = [_rest(wave, start, end) for start, end in itertools.pairwise(ends)]
             there = [self._judged(answer, pair, None, seen, own)[0] for pair, seen in zip(closer, near, strict=True)]
-            errors = np.array([found.error or 0.0 for found in there])
+            errors = np.array(
+                [
+                    (found.error or 0.0) * (not _is_outlier(answer, pair, seen, found))
+                    for found, pair, seen in zip(there, closer, near, strict=True)
+                ]
+            )
             if np.sqrt(np.mean(errors**2)) > DOUBT:
                 worst = int(errors.argmax())
                 check, beside = closer[worst], near[worst]
@@ -336,6 +343,13 @@ def _rest(wave: Wave, start: int, end: int) -> Wave:
     failures = {k - start: failure for k, failure in wave.failures.items() if start <= k < end}
     bits = None if wave.bits is None else wave.bits[start:end]
     return Wave(Request(points), wave.values[start:end], wave.status[start:end], failures, bits)
+
+
+def _is_outlier(answer: Answer, pair: CheckPoints, beside: Wave, found: Consistency) -> bool:
+    """Whether J leaves a straight line through a pair of points by more than the slope explains: one value is off."""
+    j = found.output or 0
+    bend = SECOND[pair.weights[0] == -pair.weights[1]] @ (beside.values[:, j].real - float(answer.value[j].real))
+    return bool(abs(bend) > _BENT * (found.residual or 0.0))
 
 
 def _noise_along(answer: Answer, entries: Entries, rises: Floats, weights: Floats, reach: Floats) -> Floats:
