@@ -69,8 +69,6 @@ def test_python_runs(path: Path, tmp_path: Path, request: pytest.FixtureRequest)
 
 LIBRARIES = ["jax", "torch", "openmdao.api", "optimagic", *OPTIONAL, "scipy.optimize"]
 """What a neighbour's program imports."""
-ON_RAY = [library for library in LIBRARIES if library != "pytensor"]
-"""Those whose programs have been seen to run on Ray."""
 
 
 def recipe(library: str) -> str:
@@ -126,7 +124,7 @@ def told_on_ray(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("neighbours")
     programs = {
         library: recipe(library).replace('executor="serial"', 'executor="ray"')
-        for library in ON_RAY
+        for library in LIBRARIES
         if find_spec(library.partition(".")[0]) is not None
     }
     assert all('executor="ray"' in text for text in programs.values())
@@ -147,7 +145,7 @@ def told_on_ray(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ON_RAY)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_each_neighbours_program_runs_on_ray(
     library: str, told_on_ray: dict[str, str], require_simulator: RequireSimulator
 ) -> None:
