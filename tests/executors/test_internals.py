@@ -91,6 +91,7 @@ print(distfd.gradient(lambda x: float(x @ x), [1.0], executor=distfd.RayExecutor
 names = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
 for server in ("dashboard.py", "monitor.py", "log_monitor.py", "gcs_server"):
     print(server, any(f"/{server}" in name for name in names))
+print("agents", any(name.startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent")) for name in names))
 """
 
 
@@ -105,6 +106,54 @@ def test_a_cluster_of_its_own_has_no_servers_that_nobody_asks(plain: bool) -> No
     told = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines()[1:])
     assert told["gcs_server"] == "True"
     assert told["dashboard.py"] == told["monitor.py"] == told["log_monitor.py"] == str(plain)
+    assert told["agents"] == str(plain)
+
+
+ENVIRONMENTS = """
+import os, sys, time
+import psutil, ray
+import distfd
+
+slots = distfd.RayExecutor(num_cpus=2, show_output=False)
+print(distfd.gradient(lambda x: float(x @ x), [1.0], executor=slots))
+
+@ray.remote(runtime_env={"env_vars": {"DISTFD_TEST_A": "7"}})
+def asked():
+    return os.environ["DISTFD_TEST_A"]
+
+print("asked", ray.get(asked.remote()))
+children = psutil.Process().children(recursive=True)
+print("became", any(each.cmdline()[:1] == ["ray::RuntimeEnvAgent"] for each in children))
+agents = [each for each in children if "agent_stand_in.py" in str(each.cmdline()) or "Agent" in each.cmdline()[0]]
+(raylet,) = [each for each in children if "raylet/raylet" in " ".join(each.cmdline())]
+raylet.kill()
+gone, alive = psutil.wait_procs(agents, timeout=30)
+print("left", len(alive), len(gone) >= 2)
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_asked_for_becomes_rays_own_and_none_outlives_its_node() -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", ENVIRONMENTS], env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith(("asked", "became", "left"))]
+    assert told == ["asked 7", "became True", "left 0 True"]  # the rest is what Ray says of the node's end
+
+
+def test_where_the_agents_tell_their_ports_in_another_way_they_are_rays_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = importlib.import_module("ray._private.services")
+    kept = services._build_python_executable_command_memory_profileable
+    with internals.quick_start(log_monitor=False):
+        assert services._build_python_executable_command_memory_profileable is not kept
+    monkeypatch.setattr(importlib.import_module("ray._raylet"), "get_port_filename", lambda node, name: f"{name}.port")
+    with internals.quick_start(log_monitor=False):
+        assert services._build_python_executable_command_memory_profileable is kept
+        assert services.get_node.__module__ != services.__name__
 
 
 @pytest.mark.parametrize("name", ["start_api_server", "start_monitor"])

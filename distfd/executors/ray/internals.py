@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distfd.executors.ray import agent_stand_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -240,8 +242,9 @@ def quick_start(*, log_monitor: bool) -> Iterator[None]:
     """While this process starts a private cluster: leave out servers that nobody uses, and Ray's wait of a second.
 
     Ray starts its API server even where there is no dashboard, and a monitor of an autoscaler that is not there; each
-    imports Ray anew. After the raylet has begun it waits for a whole second between two looks for it. Where Ray does
-    not have these parts by these names and with these parameters, or `PLAIN` is set, it starts as it comes.
+    imports Ray anew. So do the node's two agents, for which it waits: they have stand-ins (`agent_stand_in`). After the
+    raylet has begun it waits for a whole second between two looks for it. Where Ray does not have these parts by these
+    names and with these parameters, or `PLAIN` is set, it starts as it comes.
 
     Parameters
     ----------
@@ -290,10 +293,34 @@ def _quick_parts(*, log_monitor: bool) -> list[tuple[Any, str, Callable[..., Any
     ]
     if not log_monitor:
         parts.append((node, "start_log_monitor", nothing))
+    parts += _agents(services, constants)
     for owner, name, instead in parts:
         if list(inspect.signature(getattr(owner, name)).parameters) != list(inspect.signature(instead).parameters):
             return []
     return parts
+
+
+def _agents(services: Any, constants: Any) -> list[tuple[Any, str, Callable[..., Any]]]:
+    """The part that has a stand-in started for each of a node's two agents; none where Ray has them otherwise."""
+    raylet: Any = importlib.import_module("ray._raylet")
+    name, node = "_build_python_executable_command_memory_profileable", "f" * 56
+    names = ("METRICS_AGENT", "METRICS_EXPORT", "DASHBOARD_AGENT_LISTEN", "RUNTIME_ENV_AGENT")
+    try:
+        kinds = {constants.PROCESS_TYPE_DASHBOARD_AGENT: "none", constants.PROCESS_TYPE_RUNTIME_ENV_AGENT: "lazy"}
+        built = getattr(services, name)
+        files = [raylet.get_port_filename(node, getattr(raylet, f"{each}_PORT_NAME")) for each in names]
+    except AttributeError:
+        return []
+    if files != [f"{each}_{node}" for each in (*agent_stand_in.NO_PORTS, agent_stand_in.LAZY_PORT)]:
+        return []
+
+    def build(component: str, session_dir: str, unbuffered: bool = True) -> list[str]:
+        command: list[str] = built(component, session_dir, unbuffered)
+        if component not in kinds:
+            return command
+        return [sys.executable, "-I", "-S", agent_stand_in.__file__, kinds[component], *command]
+
+    return [(services, name, build)]
 
 
 _MERGES = "RAY_DEDUP_LOGS"
