@@ -37,9 +37,9 @@ def describe(obj: object) -> Anatomy:
         return _module(obj.name)
     if isinstance(obj, types.ModuleType):
         return _module_object(obj)
-    installed = _installed(obj)
-    if installed is not None:
-        return installed
+    by_name = installed(obj)
+    if by_name is not None:
+        return by_name
     exact = _EXACT.get(type(obj))
     if exact is not None:
         return exact(obj)
@@ -49,7 +49,7 @@ def describe(obj: object) -> Anatomy:
     return _instance(obj)
 
 
-def _installed(obj: object) -> Anatomy | None:
+def installed(obj: object) -> Anatomy | None:
     """The name and package version, for objects that an installed package provides under a name; else None."""
     try:
         module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)

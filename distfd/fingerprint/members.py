@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.fingerprint.anatomy import describe
+from distfd.fingerprint.anatomy import describe, installed
 from distfd.fingerprint.array_digest import array_digest
 from distfd.fingerprint.callables import attributes_of, closure_of
 from distfd.fingerprint.fingerprint import fingerprint
@@ -140,7 +140,8 @@ def by_name_anatomy(root: Any, obj: Any) -> Anatomy:
     if by_name and (place := named(obj)) is not None:
         return Anatomy(f"named {place}".encode())
     if isinstance(obj, types.FunctionType):
-        return _function(obj)
+        # Of a package by its name: a library that one process has imported may have marked it, as PyTorch marks Enum's.
+        return installed(obj) or _function(obj)
     return _quick(obj)
 
 

@@ -334,7 +334,7 @@ def test_to_close_the_evaluator_cancels_its_future(tmp_path: Path) -> None:
     with distfd.Evaluator(fun, executor="serial") as ev:
         future = ev.begin([1.0, 2.0, 3.0, 4.0, 5.0]).as_future()
         assert appears(fun.begun)
-        threading.Timer(0.05, fun.gate.touch).start()
+        threading.Timer(1.0, fun.gate.touch).start()
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(300)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import os
 import subprocess
@@ -83,6 +84,19 @@ def test_they_are_equal_in_every_process(module: Callable[[str], Any], tmp_path:
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "PYTHONHASHSEED": seed}
         ran = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
         assert ran.stdout.strip() == str(sorted((str(m), d) for m, d in members.items() if is_exact(d)))
+
+
+def test_a_mark_that_a_library_sets_on_a_function_of_the_standard_library_is_none_of_the_users(
+    module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has imported PyTorch marks Enum.__new__, which is in every class of this kind; others do not."""
+    made = module("import enum\nclass Colour(enum.Enum):\n    RED = 1\ndef f(x): return Colour.RED.value * x\n")
+    before = digests(Reach((made.f,)).members)
+    assert "compared.Colour.__new__" in map(str, before)
+    monkeypatch.setitem(vars(enum.Enum.__new__), "_marked_by_a_library", "ignored")
+    assert digests(Reach((made.f,)).members) == before
+    monkeypatch.setattr(made.Colour, "__new__", lambda cls, value: object.__new__(cls))
+    assert digests(Reach((made.f,)).members) != before
 
 
 CHANGES: list[tuple[str, Callable[[Any], object]]] = [
