@@ -6,8 +6,10 @@ import importlib
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 import distfd
-from distfd.executors.ray import internals
+from distfd.executors.ray import agent_stand_in, internals
 from distfd.executors.ray.executor import _warm
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +149,39 @@ def test_an_agent_that_is_asked_for_becomes_rays_own_and_none_outlives_its_node(
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith(("asked", "became", "left"))]
     assert told == ["asked 7", "became True", "left 0 True"]  # the rest is what Ray says of the node's end
+
+
+def appears(path: Path) -> bool:
+    """Whether the file is there within a minute."""
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return path.exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.77"])
+def test_a_stand_in_tells_a_port_at_which_it_listens_and_becomes_what_it_stands_for(
+    address: str, tmp_path: Path
+) -> None:
+    """At any address of the machine where the node's is none of them, as behind a router."""
+    became = tmp_path / "became"
+    told = f"import sys, pathlib; pathlib.Path({str(became)!r}).write_text(sys.argv[-1])"
+    options = ["--node-id=n1", f"--node-ip-address={address}", f"--session-dir={tmp_path}"]
+    command = [sys.executable, "-c", told, *options, "--runtime-env-agent-port=0"]
+    stand_in = [sys.executable, "-I", "-S", str(agent_stand_in.__file__)]
+    with subprocess.Popen([*stand_in, "lazy", *command]) as process:
+        file = tmp_path / "runtime_env_agent_port_n1"
+        assert appears(file)
+        port = int(file.read_text())
+        with socket.create_connection(("127.0.0.1", port), timeout=60):
+            assert process.wait(60) == 0
+    assert became.read_text() == f"--runtime-env-agent-port={port}"
+    with subprocess.Popen([*stand_in, "none", *command]) as process:
+        for name in agent_stand_in.NO_PORTS:
+            assert appears(tmp_path / f"{name}_n1")
+            assert (tmp_path / f"{name}_n1").read_text() == "-1"
+        assert process.poll() is None
+        process.kill()
 
 
 @pytest.mark.skipif(not TELLS_PORTS, reason="this Ray keeps its own agents")

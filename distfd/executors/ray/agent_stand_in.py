@@ -34,7 +34,7 @@ def main(kind: str, command: list[str]) -> None:
             _tell(where.format(name), -1)
     listener = None
     if kind == "lazy":
-        listener = socket.create_server((_option(command, ADDRESS), int(_option(command, PORT) or 0)))
+        listener = _listener(_option(command, ADDRESS), int(_option(command, PORT) or 0))
         _tell(where.format(LAZY_PORT), listener.getsockname()[1])
     while os.getppid() == node:
         if listener is None:
@@ -45,6 +45,15 @@ def main(kind: str, command: list[str]) -> None:
             os.execv(  # noqa: S606  # Ray's own command, as it would have run it
                 command[0], [f"{PORT}{port}" if part.startswith(PORT) else part for part in command]
             )
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    """A socket at the node's address; at all of the machine's where that is none of them, as Ray's own agent has it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
+    except OSError:
+        return socket.create_server(("", port), family=family)
 
 
 def _option(command: list[str], name: str) -> str:
