@@ -48,6 +48,8 @@ _BARS = 2.0
 """A derivative with error bars is doubtful if the residual is more than this many times what the bars explain."""
 _NOISE = 2.5
 """Number of standard deviations of a measured noise that a residual may have."""
+_LOOKS = 3
+"""Number of times, at most, that components which seem small are checked by themselves, each time fewer of them."""
 _BENT = 1.8
 """An outlier at one of two points on both sides of x makes a second difference of twice what it adds to the slope's."""
 _SHORTER = "over steps far shorter than the derivative's, J has another slope: it has waves or steps of its own"
@@ -195,7 +197,10 @@ class DirectionalCheck:
         if check.entries is None or check.along is None or answer.error is not None or len(answer.missing):
             return noise
         entries, before = check.entries(answer), np.flatnonzero(check.h)
-        while 0 < len(small := hidden_coordinates(entries, noise)) < len(before):
+        for _ in range(_LOOKS):  # each is a round of evaluations
+            small = hidden_coordinates(entries, noise)
+            if not 0 < len(small) < len(before):
+                break
             along = np.zeros(len(check.h))
             along[small] = check.along[0, small]
             same = joined([_only(check.points.take(np.array([k])), small) for k in range(len(check.points))])
