@@ -62,6 +62,8 @@ class CheckPoints:
         The noise level over the distance of these points, where it is not the derivative's own.
     near : NearPoints, optional
         Further points that show J's noise alone, for a user who asked for the check.
+    again : callable, optional
+        ``again()``: the same check with another draw of its displacements; None where J cannot see them.
     """
 
     points: Points
@@ -77,6 +79,7 @@ class CheckPoints:
     entries: Callable[[Answer], Entries] | None = None
     noise: Floats | None = None
     near: NearPoints | None = None
+    again: Callable[[], CheckPoints | None] | None = None
 
 
 class Checkable(ABC):

@@ -57,7 +57,9 @@ def _share(order: int) -> float:
     return _SHARES.get(order, _SMALLEST_SHARE)
 
 
-def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, first: int = 1) -> CheckPoints | None:
+def beside_lines(
+    site: BasePoint, lines: Lines, order: int, *, vector: bool, first: int = 1, draw: int = 0
+) -> CheckPoints | None:
     """The check of a gradient or dense Jacobian that has a stencil along each coordinate.
 
     Parameters
@@ -70,13 +72,15 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
     vector : bool
     first : int
         Number of the stencils' first point in their request.
+    draw : int
+        Number of the random displacement.
     """
     h = np.zeros(len(site.x))
     h[lines.moving] = np.abs(lines.step)
     unit = np.zeros(len(h))
     unit[lines.moving] = entry_noise(lines.terms)
     high = order > 2
-    move = moved(site, _share(order) * h, pair=order > 1)
+    move = moved(site, _share(order) * h, pair=order > 1, draw=draw)
     if move is None:
         return None
     reach, weights = move.reach, move.weights
@@ -93,6 +97,7 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
         along=move.along,
         row=lambda answer, output: answer.derivative[output] if vector else answer.derivative,
         entries=lambda answer: first_derivatives(answer.derivative, h, unit),
+        again=lambda: beside_lines(site, lines, order, vector=vector, first=first, draw=draw + 1),
     )
 
 
@@ -123,12 +128,13 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     h: Floats,
     order: int,
     structure: Structure,
+    draw: int = 0,
 ) -> CheckPoints | None:
     """The check of a sparse Jacobian. It also moves coordinates that may move but have no entry.
 
     Parameters
     ----------
-    site, order
+    site, order, draw
         As for `beside_lines`.
     lines : Lines
         Stencils of the columns that have entries.
@@ -148,7 +154,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     unit[columns] = entry_noise(terms)  # one value for each column: all its entries have the same
     # With their signs: what hides the lack of an entry is that columns move as they did together in their group.
     share = max(_share(order), _LEAST_SHARE_OF_GROUPS)
-    move = moved(site, share * steps, pair=order > 1, group=structure.group)
+    move = moved(site, share * steps, pair=order > 1, group=structure.group, draw=draw)
     if move is None:
         return None
     reach, weights = move.reach, move.weights
@@ -164,6 +170,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
         along=move.along,
         row=_sparse_row,
         entries=lambda answer: first_derivatives(answer.derivative, sizes, unit),
+        again=lambda: beside_groups(site, lines, terms, h, order, structure, draw + 1),
     )
 
 
@@ -186,12 +193,13 @@ def beside_rays(  # every argument is needed
     order: int,
     *,
     single: bool,
+    draw: int = 0,
 ) -> CheckPoints | None:
     """The check of derivatives along directions: x is moved along all of them at once.
 
     Parameters
     ----------
-    site, order
+    site, order, draw
         As for `beside_lines`.
     directions : (p, d) ndarray
     step : (p,) ndarray
@@ -206,7 +214,7 @@ def beside_rays(  # every argument is needed
     at = np.flatnonzero((ways[t > 0] != 0).any(axis=0))
     if not len(at):
         return None
-    c = multipliers(site.x, len(t)) * t * _share(order)
+    c = multipliers(site.x, len(t), draw=draw) * t * _share(order)
     x, lower, upper = site.x[at], site.lower[at], site.upper[at]
     nodes, weights = nodes_along(x, (c @ ways)[at], lower, upper, pair=order > 1)
     if not nodes.any():
@@ -232,6 +240,7 @@ def beside_rays(  # every argument is needed
         amplification=amplification,
         gain=gain,
         h=h,
+        again=lambda: beside_rays(site, directions, step, terms, order, single=single, draw=draw + 1),
     )
 
 

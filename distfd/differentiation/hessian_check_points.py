@@ -39,8 +39,8 @@ _BASES_IN_A_ROW = 3
 """The most bases of a Hessian-vector product whose direction is one line: x and two points."""
 
 
-def beside_hessian(
-    site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms, nominal: Floats
+def beside_hessian(  # noqa: PLR0917  # all of them are needed
+    site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms, nominal: Floats, draw: int = 0
 ) -> CheckPoints | None:
     """The check of a Hessian: the second difference along v, from a pair of points.
 
@@ -56,6 +56,8 @@ def beside_hessian(
         How the entries are formed: first the diagonal entries of the pattern's coordinates, then its pairs.
     nominal : (d,) ndarray
         The steps without regard to bounds, by which coordinates are moved that have no entry in the pattern.
+    draw : int
+        Number of the random displacement.
     """
     moving = pattern.moving
     if not len(moving):
@@ -65,7 +67,7 @@ def beside_hessian(
     h = np.zeros(len(site.x))
     h[others], h[moving] = np.abs(nominal[others]), size
     every = np.concatenate((moving, others))
-    v = multipliers(site.x, len(every)) * h[every]
+    v = multipliers(site.x, len(every), draw=draw) * h[every]
     values, symmetric = two_points(site.x[every], v, site.lower[every], site.upper[every])
     displaced = as_read(site, every, values)
     if displaced is None:
@@ -104,11 +106,12 @@ def beside_hessian(
         h=h,
         entries=each,
         near=None if near is None else NearPoints(near[0], lambda answer: curvature(answer, near[1])),
+        again=lambda: beside_hessian(site, pattern, step, terms, nominal, draw + 1),
     )
 
 
-def beside_product(
-    site: BasePoint, v: Floats, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms
+def beside_product(  # noqa: PLR0917  # all of them are needed
+    site: BasePoint, v: Floats, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms, draw: int = 0
 ) -> CheckPoints | None:
     """The check of a Hessian-vector product: the change of the slope along another direction w, between points along v.
 
@@ -125,13 +128,15 @@ def beside_product(
         Points (d,) along v, and the weights of the gradients there.
     terms : Terms
         How the components of the moving coordinates are formed.
+    draw : int
+        Number of the random displacement.
     """
     moving = site.moving
     if not len(moving) or not bases:
         return None
     h = np.zeros(len(site.x))
     h[moving] = np.abs(step[moving])
-    nodes, along = _displacements_at_bases(site, h, [at for at, _ in bases])
+    nodes, along = _displacements_at_bases(site, h, [at for at, _ in bases], draw)
     w = nodes[0]
     if not w.any() or (site.written is not None and as_read(site, moving, (site.x + w)[None, moving]) is None):
         return None
@@ -158,15 +163,18 @@ def beside_product(
         entries=lambda answer: first_derivatives(answer.derivative, h, unit),
         # More bases than that lie along parts of v, and the product says nothing of J's curvature along a part.
         near=near_product(site, bases[0][0], v) if len(bases) <= _BASES_IN_A_ROW else None,
+        again=lambda: beside_product(site, v, step, bases, terms, draw + 1),
     )
 
 
-def _displacements_at_bases(site: BasePoint, h: Floats, bases: Sequence[Floats]) -> tuple[Floats, Sequence[float]]:
+def _displacements_at_bases(
+    site: BasePoint, h: Floats, bases: Sequence[Floats], draw: int
+) -> tuple[Floats, Sequence[float]]:
     """Displacements (2 or 3, d) that fit at every base, and the weights of J there, which sum to 0."""
     up = np.min([site.upper - at for at in bases], axis=0)
     down = np.min([at - site.lower for at in bases], axis=0)
     moving, w = site.moving, np.zeros(len(h))
-    w[moving] = multipliers(site.x, len(moving)) * h[moving]
+    w[moving] = multipliers(site.x, len(moving), draw=draw) * h[moving]
     room = np.minimum(up, down)
     if (room[moving] >= SMALLEST * h[moving]).all():
         w = np.copysign(np.minimum(np.abs(w), room), w)

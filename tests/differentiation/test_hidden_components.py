@@ -127,7 +127,7 @@ def test_the_curvature_of_a_tiny_parameter_says_nothing_about_the_others() -> No
     assert_allclose(result.derivative, [3, 4, 1e8 * np.exp(0.3)], rtol=0.02)
     assert result.consistency.verdict == "consistent"
     assert not result.warnings
-    assert result.consistency.n_evaluations == 3
+    assert result.consistency.n_evaluations == 4  # two draws, as 0.6 % may be chance, and two without it
 
 
 @pytest.mark.parametrize("sparsity", [None, np.array([[1, 0, 1], [0, 1, 1]])])
