@@ -10,7 +10,7 @@ import numpy as np
 from distfd.core.points import single_points
 from distfd.differentiation.auto_step import best
 from distfd.differentiation.evaluation_budget import Budget
-from distfd.differentiation.method import Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.probe_refinement import CAP, most_evaluations, refine
@@ -18,12 +18,10 @@ from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import Answer, MultiRound, Wave
+    from distfd.differentiation.method import MultiRound
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_refinement import Search
 
@@ -41,7 +39,7 @@ one."""
 
 
 @dataclass(frozen=True, eq=False)
-class AccuracyUpgrade:
+class AccuracyUpgrade(Course[Answer]):
     """Gradient, or Jacobian where ``vector``, every component as accurate as wanted where the noise allows it.
 
     Forward differences come first. The error bar of each is its noise plus h/2 times its expected curvature. A
@@ -69,11 +67,8 @@ class AccuracyUpgrade:
     vector: bool = False
     noise: float | None = None
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Lines and forward differences, then the rounds of `probe_refinement` for some coordinates."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """Lines and forward differences, then the rounds of `probe_refinement` for some coordinates."""
         site, rows = self.site, self.site.moving
         if not len(rows):
             found = yield from survey(site, self.scale, vector=self.vector)

@@ -9,19 +9,17 @@ import numpy as np
 
 from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.evaluation_budget import Budget
-from distfd.differentiation.method import follow
+from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise import ALIKE
 from distfd.differentiation.probe_refinement import most_evaluations, refine
 from distfd.differentiation.scale_agreement import disagreement, slope_warning, unresolved
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import Answer, MultiRound, Request, Wave
+    from distfd.differentiation.method import MultiRound
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_pairs import Slopes
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class AutoStep:
+class AutoStep(Course[Answer]):
     """Gradient, or Jacobian where ``vector``, with steps from the noise.
 
     Parameters
@@ -50,11 +48,8 @@ class AutoStep:
     noise: float | None = None
     repairs: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Two lines, a pair of points for each coordinate, and up to three rounds for doubtful coordinates."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """Two lines, a pair of points for each coordinate, and up to three rounds for doubtful coordinates."""
         site, moving = self.site, self.site.moving
         budget = Budget(most_evaluations(len(moving)), reserved=2 * len(moving))
         lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise, budget=budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.method import Method
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """A shared wave, each method's own waves so far, and its next request or answer; None where it is given up."""
+
+    wave: Wave | None
+    own: list[list[Wave]]
+    said: list[Request | Answer | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +52,7 @@ class BatchedMethods:
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The points that all methods want next, or an empty answer once every method has its own; see `answers`."""
-        _, asked = self._replay(waves)
-        requests = [step for step in asked if isinstance(step, Request)]
+        requests = [step for step in self._after(waves).said if isinstance(step, Request)]
         if not requests:
             nothing = np.empty(0)
             return Answer(nothing, nothing, nothing, np.empty(0, dtype=np.int64))
@@ -57,27 +66,38 @@ class BatchedMethods:
 
     def answers(self, waves: Sequence[Wave]) -> list[Answer | None]:
         """Each method's answer; None where its baseline failed or the method is not finished."""
-        return [step if isinstance(step, Answer) else None for step in self._replay(waves)[1]]
+        return [step if isinstance(step, Answer) else None for step in self._after(waves).said]
 
     def waves(self, waves: Sequence[Wave]) -> list[list[Wave]]:
         """For each method, its own waves out of these shared waves."""
-        return self._replay(waves)[0]
+        return self._after(waves).own
 
-    def _replay(self, waves: Sequence[Wave]) -> tuple[list[list[Wave]], list[Request | Answer | None]]:
-        """Each method's own waves, and its next request or answer; None where the method is given up."""
-        own: list[list[Wave]] = [[] for _ in self.methods]
-        said: list[Request | Answer | None] = [method.advance(()) for method in self.methods]
-        for wave in waves:
-            asking = [(k, step) for k, step in enumerate(said) if isinstance(step, Request)]
-            ends = np.cumsum([0, *(len(step.points) for _, step in asking)])
-            for (k, step), (start, end) in zip(asking, pairwise(ends.tolist()), strict=True):
-                part = _part(wave, step, start, end)
-                own[k].append(part)
-                lost = step.baseline is not None and part.status[step.baseline] != Status.OK
-                if lost and self.partial:
-                    lost = not np.isfinite(part.values[step.baseline]).any()
-                said[k] = None if lost else self.methods[k].advance(own[k])
-        return own, said
+    def _after(self, waves: Sequence[Wave]) -> _Stage:
+        """Where the methods are after these waves; what is known of the first of them is not computed again."""
+        stages = self._stages
+        for k, wave in enumerate(waves, start=1):
+            if k < len(stages) and (before := stages[k].wave) is not None and wave.values is before.values:
+                continue
+            del stages[k:]
+            stages.append(self._next(stages[-1], wave))
+        return stages[len(waves)]
+
+    @cached_property
+    def _stages(self) -> list[_Stage]:
+        return [_Stage(None, [[] for _ in self.methods], [method.advance(()) for method in self.methods])]
+
+    def _next(self, stage: _Stage, wave: Wave) -> _Stage:
+        own, said = [list(waves) for waves in stage.own], list(stage.said)
+        asking = [(k, step) for k, step in enumerate(said) if isinstance(step, Request)]
+        ends = np.cumsum([0, *(len(step.points) for _, step in asking)])
+        for (k, step), (start, end) in zip(asking, pairwise(ends.tolist()), strict=True):
+            part = _part(wave, step, start, end)
+            own[k].append(part)
+            lost = step.baseline is not None and part.status[step.baseline] != Status.OK
+            if lost and self.partial:
+                lost = not np.isfinite(part.values[step.baseline]).any()
+            said[k] = None if lost else self.methods[k].advance(own[k])
+        return _Stage(wave, own, said)
 
 
 def joined(parts: Sequence[Points]) -> Points:

@@ -19,7 +19,7 @@ from distfd.differentiation.assemble import Terms, assemble
 from distfd.differentiation.complex_step import check_imaginary_parts, head, imaginary_step, tail
 from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.hessian import missing_rows
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.real_differences import ROUNDING
 from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
@@ -54,7 +54,7 @@ second difference needs eps^(1/4)."""
 
 
 @dataclass(frozen=True, eq=False)
-class ComplexHessian:
+class ComplexHessian(Course[Answer]):
     """Second derivatives of a J with one output, from complex points, checked by values at real points.
 
     Parameters
@@ -74,10 +74,6 @@ class ComplexHessian:
     h: Floats
     shift: Floats
     check: ComplexStepCheck
-
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; a second one only where J at the check's point is not what the derivatives predict."""
-        return follow(self._course(), waves)
 
     @cached_property
     def _placed(self) -> tuple[Floats, Floats]:
@@ -141,6 +137,7 @@ class ComplexHessian:
         )
 
     def _course(self) -> MultiRound:
+        """One request; a second one only where J at the check's point is not what the derivatives predict."""
         moving = self.pattern.moving
         a = len(moving)
         request = Request(self._points(), 0)
@@ -196,7 +193,7 @@ class ComplexHessian:
 
 
 @dataclass(frozen=True, eq=False)
-class ComplexProduct:
+class ComplexProduct(Course[Answer]):
     """The Hessian of a J with one output, times v: gradients by the complex step at x + s v and x - s v.
 
     Parameters
@@ -219,10 +216,6 @@ class ComplexProduct:
     shift: float
     along: Axes
     check: ComplexStepCheck
-
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; a second one only where J at the check's point is not what the derivatives predict."""
-        return follow(self._course(), waves)
 
     @cached_property
     def _way(self) -> Floats:
@@ -262,6 +255,7 @@ class ComplexProduct:
         return found
 
     def _course(self) -> MultiRound:
+        """One request; a second one only where J at the check's point is not what the derivatives predict."""
         site, moving = self.site, self.site.moving
         bases = self._bases
         alone = Points(site.x, np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))

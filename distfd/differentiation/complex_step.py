@@ -18,7 +18,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.points import join_points
 from distfd.core.records import Status
-from distfd.differentiation.method import Answer, Request, Wave, follow
+from distfd.differentiation.method import Answer, Course, Request, Wave
 from distfd.differentiation.real_differences import ROUNDING, residual
 from distfd.differentiation.stencils import EPS
 
@@ -90,7 +90,7 @@ def check_imaginary_parts(wave: Wave) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckedComplexStep:
+class CheckedComplexStep(Course[Answer]):
     """A derivative by complex points, checked by real ones; as `Method`.
 
     Parameters
@@ -103,11 +103,8 @@ class CheckedComplexStep:
     method: Method[Answer]
     check: ComplexStepCheck
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's request plus a real point; further requests if J there is not what the slopes predict."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """The method's request plus a real point; further requests if J there is not what the slopes predict."""
         request = self.method.advance(())
         assert isinstance(request, Request), "it begins with a request"
         if not self.check.active or not request.points.imaginary.any():

@@ -27,7 +27,7 @@ from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.directional_verdict import Judge, has_failed, unchecked
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
 from distfd.differentiation.gradient_check_points import beside_answer, closer_beside
-from distfd.differentiation.method import Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.small_components import may_be_chance, noise_of_small, small_warnings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from distfd.core.points import Points
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.check_points import CheckPoints
-    from distfd.differentiation.method import Answer, Method, MultiRound, Wave
+    from distfd.differentiation.method import Method, MultiRound, Wave
 
     Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class _Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class DirectionalCheck:
+class DirectionalCheck(Course[Answer]):
     """A derivative by any method, with a verdict on whether it agrees with J at further points.
 
     Parameters
@@ -87,11 +87,8 @@ class DirectionalCheck:
     by_coordinate: bool = True
     finds_steps: bool = True
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's requests, with the check's points added to the one that counts, then its answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """The method's requests, with the check's points added to the one that counts, then its answer."""
         own: list[Wave] = []
         check: CheckPoints | None = None
         beside = close = main = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import no_pairs
 from distfd.differentiation.probe_refinement import CAP
@@ -16,12 +16,10 @@ from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import MultiRound, Wave
+    from distfd.differentiation.method import MultiRound
 
     Floats = NDArray[np.float64]
 
@@ -31,7 +29,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class GillStep:
+class GillStep(Course[Answer]):
     """h = 2 sqrt(e / Phi), where Phi is a second difference over a distance k at which its error is 0.1 to 10 %.
 
     Parameters
@@ -48,11 +46,8 @@ class GillStep:
     vector: bool = False
     noise: float | None = None
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines that measure the noise, up to 5 rounds for Phi, and one round for the forward differences."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """The lines that measure the noise, up to 5 rounds for Phi, and one round for the forward differences."""
         site, rows = self.site, self.site.moving
         lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
         found, sizes = lines.found, lines.scale

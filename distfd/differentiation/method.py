@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -228,16 +229,58 @@ def onto_bounds(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArr
 MultiRound: TypeAlias = Generator[Request, Wave, Answer]
 
 
-def follow(course: Generator[Request, Wave, T], waves: Sequence[Wave]) -> Request | T:
-    """The next request, or the result, of a generator that has been sent these waves.
+@dataclass(eq=False)
+class _SoFar(Generic[T]):
+    """A generator; None once it has ended. The waves that it has been sent, and what it said before and after each."""
 
-    The generator runs from its start each time, so the method stays a pure function of the values and keeps no state.
+    course: Generator[Request, Wave, T] | None = None
+    sent: list[Wave] = field(default_factory=list)
+    said: list[Request | T] = field(default_factory=list)
+
+    def after(self, waves: Sequence[Wave], start: Callable[[], Generator[Request, Wave, T]]) -> Request | T:
+        """What the generator says after these waves: it goes on, or starts anew where it has been sent others."""
+        if not self.said or any(new.values is not old.values for new, old in zip(waves, self.sent, strict=False)):
+            self.course, self.sent, self.said = start(), [], []
+            self._go_on(None)
+        for wave in waves[len(self.sent) :]:
+            if self.course is None:
+                break
+            self.sent.append(wave)
+            self._go_on(wave)
+        return self.said[min(len(waves), len(self.said) - 1)]
+
+    def _go_on(self, wave: Wave | None) -> None:
+        assert self.course is not None
+        try:
+            self.said.append(next(self.course) if wave is None else self.course.send(wave))
+        except StopIteration as stop:
+            self.course = None
+            self.said.append(stop.value)
+        except BaseException:
+            self.said.clear()  # it cannot go on from here
+            raise
+
+
+class Course(ABC, Generic[T]):
+    """A method that is written as a generator: it yields requests, is sent their waves, and returns the answer.
+
+    `advance` stays a function of the waves alone. It goes on with the generator that has been sent the first of them,
+    so that methods within methods do not run from their start at each step.
     """
-    try:
-        step = next(course)
-        for wave in waves:
-            step = course.send(wave)
-    except StopIteration as stop:
-        answer: T = stop.value
-        return answer
-    return step
+
+    @abstractmethod
+    def _course(self) -> Generator[Request, Wave, T]:
+        """The generator, from its start."""
+
+    @cached_property
+    def _so_far(self) -> _SoFar[T]:
+        return _SoFar()
+
+    def advance(self, waves: Sequence[Wave]) -> Request | T:
+        """The next request, or the answer, after these waves."""
+        return self._so_far.after(waves, self._course)
+
+
+def follow(course: Generator[Request, Wave, T], waves: Sequence[Wave]) -> Request | T:
+    """The next request, or the result, of a generator that is sent these waves from its start."""
+    return _SoFar[T]().after(waves, lambda: course)

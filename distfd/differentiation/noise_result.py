@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import WHOLE
-from distfd.differentiation.method import Answer, follow
+from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise import FLAT, QUANTISED
 from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.scale_search import line_survey
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import MultiRound, Request, Wave
+    from distfd.differentiation.method import MultiRound, Wave
     from distfd.differentiation.noise_survey import Survey
 
 
@@ -56,7 +56,7 @@ class NoiseResult:
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseLevel:
+class NoiseLevel(Course[Answer]):
     """Two lines of seven points through x, in one round; two further lines where neither shows noise.
 
     Parameters
@@ -68,10 +68,6 @@ class NoiseLevel:
 
     site: BasePoint
     scale: NDArray[np.float64]
-
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The request for the next lines, or an answer whose ``noise`` is the level."""
-        return follow(self._course(), waves)
 
     def result(self, waves: Sequence[Wave], n_evaluations: int) -> NoiseResult:
         """The result of the lines, once `advance` has answered."""
@@ -88,6 +84,7 @@ class NoiseLevel:
         )
 
     def _course(self) -> MultiRound:
+        """The request for the next lines, or an answer whose ``noise`` is the level."""
         found = yield from line_survey(self.site, self.scale, vector=False)
         nothing = np.zeros(len(self.site.x))
         return Answer(nothing, found.baseline, nothing, np.empty(0, dtype=np.int64), noise=float(found.noise.level[0]))

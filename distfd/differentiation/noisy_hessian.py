@@ -11,14 +11,14 @@ from distfd.core.points import Points, join_points
 from distfd.differentiation.assemble import assemble
 from distfd.differentiation.diagnostics import noise_warnings, unexpected_diagonal_warnings
 from distfd.differentiation.hessian import missing_rows
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.probe_refinement import CAP
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND, place_differences, sides
 from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from numpy.typing import NDArray
 
@@ -39,7 +39,7 @@ _COARSE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class NoisyHessian:
+class NoisyHessian(Course[Answer]):
     """Second derivatives of a J with one output, with error bars.
 
     First the lines of `noise_survey`. Then each coordinate's own points at h and 2 h, which show noise and truncation
@@ -67,11 +67,8 @@ class NoisyHessian:
     noise: float | None = None
     h: Floats | None = None
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Requests for the lines, the diagonal in up to three rounds, and the pairs in up to two; then the answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """Requests for the lines, the diagonal in up to three rounds, and the pairs in up to two; then the answer."""
         lines = yield from scaled_survey(self.site, self.scale, vector=False, given=self.noise)
         return (yield from replace(self, scale=lines.scale).differences(lines.found))
 

@@ -11,7 +11,7 @@ from distfd.differentiation.assemble import assemble
 from distfd.differentiation.diagnostics import noise_warnings
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.hessian_vector import HessianVector
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noisy_hessian import supposed_noise
 from distfd.differentiation.probe_refinement import CAP
 from distfd.differentiation.scale_search import scaled_survey
@@ -19,7 +19,7 @@ from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class NoisyProduct:
+class NoisyProduct(Course[Answer]):
     """The Hessian of a J with one output, times v, with error bars.
 
     First the lines of `noise_survey`. Then gradients along v at a distance and at twice that, which show noise and
@@ -63,11 +63,8 @@ class NoisyProduct:
     steps: tuple[float, Floats] | None = None
     stencil: Stencil = SECOND
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Requests for the lines and for the products, in one round or two; then the answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """Requests for the lines and for the products, in one round or two; then the answer."""
         lines = yield from scaled_survey(self.site, self.scale, vector=False, given=self.noise)
         return (yield from replace(self, scale=lines.scale).products(lines.found))
 

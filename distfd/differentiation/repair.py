@@ -12,7 +12,7 @@ from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import listed, no_movement_warnings
 from distfd.differentiation.evaluation_budget import UNLIMITED, Budget
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.placement import arrangements
 from distfd.differentiation.probe_refinement import refine
 from distfd.differentiation.scale_search import scaled_survey
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distfd.core.records import Failure
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.failure_ladder import Samples
-    from distfd.differentiation.method import Answer, Method, MultiRound, Wave
+    from distfd.differentiation.method import Method, MultiRound, Wave
     from distfd.differentiation.scale_search import ScaledSurvey
     from distfd.differentiation.stencils import Stencil
 
@@ -50,7 +50,7 @@ class _Repairs:
 
 
 @dataclass(frozen=True, eq=False)
-class RepairedMethod(Checkable):
+class RepairedMethod(Checkable, Course[Answer]):
     """A gradient or dense Jacobian by any method; components that it leaves missing are formed from other points.
 
     A method that finds its steps probes such a coordinate again, on the side where J did not fail, at steps that the
@@ -86,15 +86,12 @@ class RepairedMethod(Checkable):
     most: int = UNLIMITED
     drifts: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's own requests, then those of the repairs, then the answer."""
-        return self.method.advance(()) if not waves else follow(self._course(), waves)
-
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
         """The check's points of the method."""
         return self.method.check_points(waves) if isinstance(self.method, Checkable) else None
 
     def _course(self) -> MultiRound:
+        """The method's own requests, then those of the repairs, then the answer."""
         waves: list[Wave] = []
         while isinstance(step := self.method.advance(waves), Request):
             waves.append((yield step))

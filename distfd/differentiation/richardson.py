@@ -10,7 +10,7 @@ import numpy as np
 from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.coordinate_stencils import place_lines
 from distfd.differentiation.gradient_check_points import beside_lines
-from distfd.differentiation.method import follow
+from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import coefficients
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.coordinate_stencils import Lines
-    from distfd.differentiation.method import Answer, MultiRound, Request, Wave
+    from distfd.differentiation.method import MultiRound, Wave
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Richardson(Checkable):
+class Richardson(Checkable, Course[Answer]):
     """The sixth-order formula through x +- h, +- 2 h, +- 4 h: 6 d + 13 evaluations in one round.
 
     With T_k the central difference at h, 2 h, 4 h, the fourth-order value is (4 T_1 - T_2) / 3. The sixth-order value
@@ -55,10 +55,6 @@ class Richardson(Checkable):
     scale: Floats
     vector: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request, with two further lines where the first show no noise, then the answer."""
-        return follow(self._course(), waves)
-
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
         """The check's points, for the first request, which has the stencils."""
         if waves:
@@ -71,6 +67,7 @@ class Richardson(Checkable):
         return place_lines(self.site, moving, self.h[moving], self.stencil)
 
     def _course(self) -> MultiRound:
+        """One request, with two further lines where the first show no noise, then the answer."""
         site, moving, lines = self.site, self.site.moving, self._lines
         a, n = lines.offsets.shape
         points = lines.points.take(np.arange(1, a * n + 1))

@@ -17,13 +17,13 @@ import numpy as np
 from distfd.core.points import Points, join_points, single_points
 from distfd.core.records import Status
 from distfd.differentiation.evaluation_budget import Budget
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noise import UNKNOWN
 from distfd.differentiation.noise_survey import Survey, open_survey, survey
 from distfd.differentiation.steps import own_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from numpy.typing import NDArray
 
@@ -132,7 +132,7 @@ def scaled_survey(
 
 
 @dataclass(frozen=True, eq=False)
-class ScaleSearch:
+class ScaleSearch(Course[Answer]):
     """A method that finds the typical sizes of the coordinates only: the answer's ``scale``.
 
     Parameters
@@ -147,11 +147,8 @@ class ScaleSearch:
     scale: Floats
     vector: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines for the noise, one or two points for each tiny coordinate, then the answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """The lines for the noise, one or two points for each tiny coordinate, then the answer."""
         lines = yield from scaled_survey(self.site, self.scale, vector=self.vector)
         nothing = np.zeros(len(self.site.x))
         return Answer(nothing, lines.found.baseline, nothing, np.empty(0, dtype=np.int64), scale=lines.scale)

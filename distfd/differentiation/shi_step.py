@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.probe_refinement import CAP
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import MultiRound, Wave
+    from distfd.differentiation.method import MultiRound
 
     Floats = NDArray[np.float64]
 
@@ -37,7 +35,7 @@ _ERROR = np.array([1 / 12, 1 / 24])
 
 
 @dataclass(frozen=True, eq=False)
-class ShiStep:
+class ShiStep(Course[Answer]):
     """Forward or central differences, each coordinate's step bisected until its test ratio is between 1.5 and 6.
 
     The ratio is abs(J(x + 4h) - 4 J(x + h) + 3 J(x)) / 8 e for forward differences, and abs(J(x + 3h) - 3 J(x + h) + 3
@@ -60,11 +58,8 @@ class ShiStep:
     vector: bool = False
     noise: float | None = None
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines for the noise, up to 8 rounds of points, then the answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """The lines for the noise, up to 8 rounds of points, then the answer."""
         site, rows = self.site, self.site.moving
         lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
         found, sizes = lines.found, lines.scale

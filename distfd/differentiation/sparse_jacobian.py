@@ -17,7 +17,7 @@ from distfd.differentiation.complex_step import ComplexStepCheck, check_imaginar
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
 from distfd.differentiation.diagnostics import unexpected_entry_warnings
 from distfd.differentiation.gradient_check_points import beside_groups
-from distfd.differentiation.method import Answer, Request, Wave, follow
+from distfd.differentiation.method import Answer, Course, Request, Wave
 from distfd.differentiation.real_differences import residual
 from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
 
@@ -169,7 +169,7 @@ class ProbedStructure:
 
 
 @dataclass(frozen=True, eq=False)
-class ProbedJacobian(Checkable):
+class ProbedJacobian(Checkable, Course[Answer]):
     """A Jacobian whose structure is found first, by differences at two points near x.
 
     A structure that is known from another x is used as it is, and checked with one further point, where x is moved
@@ -195,11 +195,8 @@ class ProbedJacobian(Checkable):
     check: ComplexStepCheck
     known: ProbedStructure | None = None
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Requests for the structure, if it is not known, then those of the sparse Jacobian, then the answer."""
-        return follow(self._course(), waves)
-
     def _course(self) -> MultiRound:
+        """Requests for the structure, if it is not known, then those of the sparse Jacobian, then the answer."""
         known = self.known
         fresh = known is None
         if known is None:

@@ -11,7 +11,7 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.points import single_points
 from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
-from distfd.differentiation.method import Answer, follow
+from distfd.differentiation.method import Answer, Course, follow
 from distfd.differentiation.noise import UNKNOWN, Noise, estimate, known_noise
 from distfd.differentiation.noise_result import NoiseResult
 from distfd.differentiation.noise_survey import Survey, survey
@@ -91,7 +91,7 @@ it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Course[Answer]):
     """Pairs x +- h e_k (h and 2 h on one side near a bound) for all h in `DECADES`, in one request.
 
     Parameters
@@ -108,23 +108,20 @@ class Sweep:
     rows: NDArray[np.int64]
     vector: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request, two further lines if the first show no noise, then the coordinates' slopes as answer."""
-        return follow(self._answers(), waves)
-
     def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
         """The result of the sweep, once `advance` has answered."""
-        found = follow(self._course(), waves)
+        found = follow(self._survey(), waves)
         assert isinstance(found, Survey), "the sweep was evaluated to its end"
         with np.errstate(all="ignore"):
             return self._result(found, n_evaluations, n_reused)
 
-    def _answers(self) -> Generator[Request, Wave, Answer]:
-        found = yield from self._course()
+    def _course(self) -> Generator[Request, Wave, Answer]:
+        """One request, two further lines if the first show no noise, then the coordinates' slopes as answer."""
+        found = yield from self._survey()
         slopes = np.full((len(self.rows), len(found.baseline)), np.nan)
         return Answer(slopes, found.baseline, np.zeros(len(self.site.x)), np.empty(0, dtype=np.int64))
 
-    def _course(self) -> Generator[Request, Wave, Survey]:
+    def _survey(self) -> Generator[Request, Wave, Survey]:
         row, _, values, _ = self._placed
         extra = single_points(self.site.x, np.repeat(self.rows[row], 2), values.ravel())
         scale = safe_sizes(self.site, self.scale)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
-from distfd.differentiation.method import Request, Wave
+from distfd.differentiation.method import Answer, Course, Request, Wave
 from distfd.differentiation.rounding_quantum import n_digits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from distfd.core.points import Points
     from distfd.core.records import Failure
-    from distfd.differentiation.method import Answer, Method
+    from distfd.differentiation.method import Method, MultiRound
 
 SINGLE = np.finfo(np.float32).nmant
 _PROOF = 18
@@ -172,7 +172,7 @@ def unit_roundoff(bits: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnPrecision:
+class OwnPrecision(Course[Answer]):
     """A method whose steps may depend on J's precision, which is known for sure only after the first evaluations.
 
     If J's type is the expected one, or the steps do not depend on it, the method runs unchanged. Otherwise the points
@@ -189,36 +189,40 @@ class OwnPrecision:
     make: Callable[[int], Method[Answer]]
     bits: int = DOUBLE
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The request or answer of the method that `method` returns for these waves."""
-        plan = self.method(waves)
-        if not waves or step_bits(wave_bits(waves[0])) == self.bits:
-            return plan.advance(waves)
-        wanted = plan.advance(())
-        assert isinstance(wanted, Request), "it began with a request for another type too"
-        first = waves[0]
-        known = _numbers(wanted.points, first.request.points)
-        new = np.flatnonzero(known < 0)
-        if not len(new):
-            return plan.advance([_gathered(wanted, first, None, known), *waves[1:]])
-        if len(waves) == 1:
-            outputs = first.values.shape[1] if wanted.vector else None
-            optional = np.flatnonzero(np.isin(new, wanted.optional))
-            return Request(
-                wanted.points.take(new),
-                None,
-                wanted.vector,
-                wanted.lenient,
-                outputs,
-                wanted.fatal,
-                optional,
-                wanted.insist,
-            )
-        return plan.advance([_gathered(wanted, first, waves[1], known), *waves[2:]])
+    def _course(self) -> MultiRound:
+        """The requests and the answer of the method that `method` returns for these waves."""
+        plan = self.method(())
+        step = plan.advance(())
+        own: list[Wave] = []
+        if isinstance(step, Request):
+            first = yield step
+            own.append(first)
+            if step_bits(wave_bits(first)) != self.bits:
+                plan = self.method(own)
+                wanted = plan.advance(())
+                assert isinstance(wanted, Request), "it began with a request for another type too"
+                known = _numbers(wanted.points, first.request.points)
+                new = np.flatnonzero(known < 0)
+                second = (yield _rest(wanted, new, first)) if len(new) else None
+                own = [_gathered(wanted, first, second, known)]
+        while isinstance(step := plan.advance(own), Request):
+            own.append((yield step))
+        return step
 
     def method(self, waves: Sequence[Wave]) -> Method[Answer]:
         """The method for the precision that the first wave shows."""
         return self.make(step_bits(wave_bits(waves[0])) if waves else self.bits)
+
+
+def _rest(wanted: Request, new: NDArray[np.int64], first: Wave) -> Request:
+    """The part of a request that asks for these of its points, once an earlier wave has shown J's outputs."""
+    return replace(
+        wanted,
+        points=wanted.points.take(new),
+        baseline=None,
+        outputs=first.values.shape[1] if wanted.vector else None,
+        optional=np.flatnonzero(np.isin(new, wanted.optional)),
+    )
 
 
 def _numbers(wanted: Points, known: Points) -> NDArray[np.int64]:

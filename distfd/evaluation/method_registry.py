@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answe
         first = make_plain_method(kind, setting, **particulars)
         given = _given(kind, setting, particulars)
 
+    @functools.cache
     def make(bits: int) -> Method[Answer]:
         if bits == setting.bits:
             return first
