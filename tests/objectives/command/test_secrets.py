@@ -72,7 +72,7 @@ QUOTINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("quoting", list(QUOTINGS))
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(k, marks=pytest.mark.nightly) for k in range(8, 20))])
 def test_no_part_is_left_however_it_is_quoted_and_cut(quoting: str, seed: int) -> None:
     rng = random.Random(f"{quoting} {seed}")
     value = secret(rng, lines=seed % 2 == 0)
