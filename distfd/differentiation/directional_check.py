@@ -26,7 +26,7 @@ from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKN
 from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.directional_verdict import Judge, has_failed, unchecked
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
-from distfd.differentiation.gradient_check_points import beside_answer, closer_beside
+from distfd.differentiation.gradient_check_points import beside_answer, closer_beside, farther_beside
 from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.small_components import may_be_chance, noise_of_small, small_warnings
 
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _SHORTER = "over steps far shorter than the derivative's, J has another slope: it has waves or steps of its own"
+_LONGER = "over steps far longer than the derivative's, J has another slope: it has waves or steps of its own"
 _WHICH_SIZE = (
     "set a step, or `scale`, of the size that matters to you; `distfd check` (distfd.step_sweep) shows both slopes"
 )
-"""Cause and remedy where the derivative agrees with J over its own steps, and does not over much shorter ones."""
+"""Cause and remedy where the derivative agrees with J over its own steps, and not over far shorter or longer ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,19 +154,23 @@ class DirectionalCheck(Course[Answer]):
         if check is None:
             return self._without(answer, judge.own)
         closer = [] if structure is not None else closer_beside(self.site, answer, vector=self.vector)
-        points = joined([check.points, *(pair.points for pair in closer)])
-        wave = yield self._alone(points, answer)
-        ends = np.cumsum([len(check.points), *(len(pair.points) for pair in closer)]).tolist()
-        beside = part(wave, 0, ends[0])
+        farther = None if structure is not None else farther_beside(self.site, answer, vector=self.vector)
+        checks = [check, *closer, *([] if farther is None else [farther])]
+        wave = yield self._alone(joined([each.points for each in checks]), answer)
+        ends = np.cumsum([0, *(len(each.points) for each in checks)]).tolist()
+        beside, *there = (part(wave, start, end) for start, end in itertools.pairwise(ends))
         seen = _Seen(check, beside, *judge.verdict(check, beside))
         if closer and seen.found.verdict == CONSISTENT:
-            near = [part(wave, start, end) for start, end in itertools.pairwise(ends)]
-            tried = [judge.error_by_pair(pair, there) for pair, there in zip(closer, near, strict=True)]
+            tried = [judge.error_by_pair(pair, near) for pair, near in zip(closer, there[: len(closer)], strict=True)]
             errors = np.array([error for error, _ in tried])
             if np.sqrt(np.mean(errors**2)) > DOUBT:
                 worst = int(errors.argmax())
                 found = replace(tried[worst][1], cause=_SHORTER, remedy=_WHICH_SIZE)
-                seen = _Seen(closer[worst], near[worst], found, None)
+                seen = _Seen(closer[worst], there[worst], found, None)
+        if farther is not None and seen.found.verdict == CONSISTENT:
+            doubt = judge.by_longer_steps(farther, there[-1])
+            if doubt is not None:
+                seen = _Seen(farther, there[-1], replace(doubt, cause=_LONGER, remedy=_WHICH_SIZE), None)
         return (yield from self._told(judge, seen, ()))
 
     def _told(self, judge: Judge, seen: _Seen, said: tuple[str, ...]) -> MultiRound:

@@ -11,6 +11,7 @@ from distfd.core.records import Status
 from distfd.differentiation.check_displacements import SECOND
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
+from distfd.differentiation.gradient_check_points import CORRECTION
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _NOISE = 2.5
 """Number of standard deviations of a measured noise that a residual may have."""
 _BENT = 1.8
 """An outlier at one of two points on both sides of x makes a second difference of twice what it adds to the slope's."""
+_BENDS = 3.0
+"""A slope over long steps is known to this many times the difference between its two orders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,18 @@ class Judge:
         values, baseline = beside.values[:, j].real, float(self.answer.value[j].real)
         bend = SECOND[pair.weights[0] == -pair.weights[1]] @ (values - baseline)
         return (0.0 if abs(bend) > _BENT * (found.residual or 0.0) else found.error or 0.0), found
+
+    def by_longer_steps(self, check: CheckPoints, beside: Wave) -> Consistency | None:
+        """The verdict by `farther_beside`'s points, if it is a doubt that J's own shape does not explain.
+
+        Over such steps a J that is smooth may bend. Then its slopes by the two pairs differ too.
+        """
+        found, _ = self.verdict(check, beside)
+        if found.verdict != DOUBTFUL:
+            return None
+        j = found.output or 0
+        bent = abs(float(CORRECTION @ beside.values[:, j].real))
+        return found if (found.residual or 0.0) > _BENDS * bent else None
 
 
 def roundoff(waves: Sequence[Wave]) -> float:

@@ -23,6 +23,7 @@ from distfd.differentiation.stencils import coefficients
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from distfd.core.points import Points
     from distfd.differentiation.assemble import Terms
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.coloring import Structure
@@ -46,6 +47,12 @@ noise of 3.5 of them, 7 % of that change."""
 _CLOSER = 0.1
 """Steps below this part of the derivative's own show something that those do not."""
 _PAIRS = 3
+_FARTHER = 1e-2
+"""Length of the displacement of a check much farther from x, in the scale of x; its second pair is twice as far."""
+FOURTH_ORDER = np.array([8.0, -8.0, -1.0, 1.0]) / 12
+"""The slope from x + v, x - v, x + 2 v and x - 2 v."""
+CORRECTION = np.array([1.0, -1.0, -0.5, 0.5]) / 6
+"""By how much it differs from the slope by the first two of them."""
 _LINE_SHOWS = 10.0
 """A line of points shows the slope as well as a pair of points does whose steps are a tenth of the line's spacing."""
 _LEAST_SHARE_OF_GROUPS = 1 / 4
@@ -265,18 +272,21 @@ def _pair(
     move = moved(site, step, pair=True, group=group, draw=draw)
     if move is None:
         return None
-    h = np.abs(step)
-    reach, weights = move.reach, move.weights
+    return _beside(move.points, move.weights, move.reach, move.along, np.abs(step), vector=vector)
+
+
+def _beside(points: Points, weights: Floats, reach: Floats, along: Floats, h: Floats, *, vector: bool) -> CheckPoints:
+    """The check of a derivative that has error bars, by these points."""
     amplification, gain = exact_noise(weights, reach, h)
     return CheckPoints(
-        points=move.points,
+        points=points,
         weights=weights,
         predicted=lambda answer: np.atleast_1d(answer.derivative @ reach),
         changes=lambda answer: norms(np.atleast_2d(answer.derivative * h)),
         amplification=amplification,
         gain=gain,
         h=h,
-        along=move.along,
+        along=along,
         row=lambda answer, output: answer.derivative[output] if vector else answer.derivative,
     )
 
@@ -302,3 +312,29 @@ def closer_beside(site: BasePoint, answer: Answer, *, vector: bool) -> list[Chec
         return []
     pairs = (_pair(site, h, vector=vector, draw=draw) for draw in range(_PAIRS))
     return [replace(pair, noise=answer.shortest_noise) for pair in pairs if pair is not None]
+
+
+def farther_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
+    """The check of a derivative with short steps over much longer ones, along which J may have another slope.
+
+    Two pairs of points in a row, whose slope is of fourth order. None where no step is much shorter, or bounds leave no
+    room.
+    """
+    if answer.scale is None:
+        return None
+    size = np.abs(answer.step)
+    far = _FARTHER * answer.scale / np.sqrt(max(1, int(np.count_nonzero(size))))
+    h = np.where((size > 0) & (size <= _CLOSER * far), far, 0.0)
+    at = np.flatnonzero(h)
+    if not len(at):
+        return None
+    moves = np.array([[1.0], [-1.0], [2.0], [-2.0]]) * multipliers(site.x, len(at)) * h[at]
+    values = site.x[at] + moves
+    inside = (values >= site.lower[at]) & (values <= site.upper[at])
+    displaced = as_read(site, at, values) if inside.all() else None
+    if displaced is None or is_turned(displaced, moves):
+        return None
+    along = np.zeros((len(values), len(site.x)))
+    along[:, at] = displaced
+    reach = FOURTH_ORDER @ along
+    return _beside(points_of(site.x, at, values), FOURTH_ORDER, reach, along, h, vector=vector)

@@ -241,3 +241,41 @@ def test_outliers_of_noise_are_no_waves() -> None:
         assert result.consistency is not None
         seen += "far shorter than the derivative's" in result.consistency.cause
     assert seen <= 5
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+def test_waves_that_steps_are_too_short_for_are_seen_by_a_check_that_was_asked_for() -> None:
+    """The near line and the steps see the waves' slope alone, and the far line's points are too few for any slope."""
+    longer, told = {0.0: 0, 1e-3: 0}, {0.0: 0, 1e-3: 0}
+    for waves in told:
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            x, way = rng.uniform(0.5, 1.5, 10), rng.normal(size=10)
+            way *= 1.4 / np.linalg.norm(way)
+
+            def fun(at: Floats, waves: float = waves, way: Floats = way) -> float:
+                return float(8 + np.cos(at[1:] - at[:-1] ** 2 / 2).sum() + waves * np.sin(2000 * way @ at))
+
+            result = distfd.differentiate(fun, x, step="auto", check=True, executor="serial")
+            assert result.consistency is not None
+            longer[waves] += "far longer than the derivative's" in result.consistency.cause
+            told[waves] += bool(result.warnings)
+    assert (longer[0.0], told[0.0]) == (0, 0)
+    assert longer[1e-3] >= 2
+    assert told[1e-3] >= 16
+
+
+@pytest.mark.parametrize("name", list(PROBLEMS))
+def test_smooth_functions_have_no_other_slope_over_longer_steps(name: str) -> None:
+    problem = PROBLEMS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = distfd.differentiate(
+            lambda x: float(problem.value(np.asarray(x)[None])[0]),
+            problem.x0,
+            step="auto",
+            check=True,
+            executor="serial",
+        )
+    assert result.consistency is not None
+    assert "far longer" not in result.consistency.cause
