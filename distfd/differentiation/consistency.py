@@ -35,8 +35,8 @@ class Consistency:
         check's own differences lose to rounding leaves nothing to be told.
     error : float or None
         An estimate of the derivative's relative error: the norm of the errors of J's changes along the steps, over the
-        norm of these changes. It rests on one residual and is known within half a decade; it makes a doubt, and no
-        error bar. None where the verdict is "unknown" for want of values.
+        norm of these changes. It rests on one residual, or on the larger of two, and is known within half a decade; it
+        makes a doubt, and no error bar. None where the verdict is "unknown" for want of values.
     residual : float or None
         By how much J at the point differs from what the derivative says, in units of J.
     change : float or None

@@ -72,8 +72,9 @@ class DirectionalCheck(Course[Answer]):
         Whether J may have several outputs.
     insist : bool
         Whether the check may cost a round of evaluations. If so, methods that find their steps as they go are checked
-        too, up to three further points locate the coordinates of a doubtful gradient or Jacobian, and three points
-        near x show J's noise beside second derivatives. If not, the check's points use slots that would be idle, or
+        too, also over far shorter and longer steps; a second draw is made where the first may agree by chance; up to
+        three further points locate the coordinates of a doubtful gradient or Jacobian; and three points near x show
+        J's noise beside second derivatives. If not, the check's points use slots that would be idle, or
         are left out.
     by_coordinate : bool
         Whether the derivative is a gradient or a Jacobian, along coordinates.
@@ -142,7 +143,7 @@ class DirectionalCheck(Course[Answer]):
         return optional_alone(points, vector=self.vector, outputs=len(answer.value))
 
     def _afterwards(self, judge: Judge) -> MultiRound:
-        """The check of a derivative that chose its own steps, in a round of its own: over these and much shorter ones.
+        """The check of a derivative that chose its own steps, in a round of its own: over these steps and others.
 
         The answer without a check where the user wants none, or where none is possible.
         """

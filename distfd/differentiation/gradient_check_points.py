@@ -318,7 +318,7 @@ def farther_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoi
     """The check of a derivative with short steps over much longer ones, along which J may have another slope.
 
     Two pairs of points in a row, whose slope is of fourth order. None where no step is much shorter, or bounds leave no
-    room.
+    room. It has no ``row``: over such steps J's curvature would be in a look at single coordinates.
     """
     if answer.scale is None:
         return None
@@ -337,4 +337,5 @@ def farther_beside(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoi
     along = np.zeros((len(values), len(site.x)))
     along[:, at] = displaced
     reach = FOURTH_ORDER @ along
-    return _beside(points_of(site.x, at, values), FOURTH_ORDER, reach, along, h, vector=vector)
+    check = _beside(points_of(site.x, at, values), FOURTH_ORDER, reach, along, h, vector=vector)
+    return replace(check, row=None)
