@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
-"""Seconds. A worker that has reported nothing for so long is checked before it gets a single point, as it may have
-died: by its process id on this machine, by a call on another."""
+"""Seconds. A worker that has reported nothing for so long, and was not seen to run, is checked before it gets a single
+point, as it may have died: by its process id on this machine, by a call on another."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class Slots:
         """Of slots that were given back since `apart` was last called."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
+        """When a slot's worker has reported something, or was seen to run, by time.monotonic()."""
         self._parcels = ChunkSerializer(nodes.assure)
 
     def __len__(self) -> int:
@@ -178,8 +179,11 @@ class Slots:
         return True
 
     def park(self) -> int:
-        """End the workers that are not idle and sound; `release` has the others forget J. How many are left."""
-        for slot in {*self._calls.evaluating(), *self._worn, *self._missing()}:
+        """End the workers that are not idle and sound; `release` has the others forget J. How many are left.
+
+        Those that have died meanwhile are found by `check_parked`, before the next J.
+        """
+        for slot in {*self._calls.evaluating(), *self._worn}:
             self._drop(slot)
         self._spare.end()
         self._function = None
@@ -270,13 +274,13 @@ class Slots:
         for slot in self._fitness.unfit(self._up, patience):
             if slot in self._actors:
                 self._drop(slot)
-        for slot in self._missing():
-            self._drop(slot)
+        now = time.monotonic()
+        for slot in list(self._actors):
+            if self._nodes.misses(slot):
+                self._drop(slot)
+            elif self._nodes.is_near(slot):
+                self._heard[slot] = now
         return len(self._actors)
-
-    def _missing(self) -> list[int]:
-        """Those on this machine whose processes are gone."""
-        return [slot for slot in self._actors if self._nodes.misses(slot)]
 
     def _drop(self, slot: int) -> None:
         """End a worker, without another in its place."""
@@ -313,7 +317,7 @@ class Slots:
     def _adopt_with(self, slot: int, chunk: Chunk) -> None:
         """Have a worker go on with J, and evaluate its first chunk in the same call where that can be told apart."""
         loaded = self._due.pop(slot)
-        first = isinstance(chunk, EvaluationChunk) and chunk.timeout is None and self._nodes.sees(slot)
+        first = isinstance(chunk, EvaluationChunk) and chunk.timeout is None and self._is_there(slot)
         packed = self._parcels.pack(chunk) if first else ()
         call = Call(slot, chunk.id, adopts=not first, by=self._make, held=[chunk], first=first)
         self._calls.add(self._make.adopt(self._actors[slot], slot, loaded, packed), call)
@@ -398,9 +402,11 @@ class Slots:
 
     def _may_be_gone(self, slot: int) -> bool:
         """Whether it may have died unseen, as it has been idle for a while."""
-        if time.monotonic() - self._heard.get(slot, 0.0) <= _IDLE or self._nodes.sees(slot):
-            return False
-        return not self._calls.of(slot)
+        return not self._is_there(slot) and not self._calls.of(slot)
+
+    def _is_there(self, slot: int) -> bool:
+        """Whether it was there a moment ago, or is seen to be there now, without a call to it."""
+        return time.monotonic() - self._heard.get(slot, 0.0) <= _IDLE or self._nodes.sees(slot)
 
     def _hung(self) -> list[Report]:
         """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""

@@ -280,10 +280,11 @@ class WarmWorkers:
                 self.close(each)
 
     def _check(self, parked: list[ParkedWorkers]) -> None:
-        """End the workers of these that are unfit for another J."""
+        """End the workers of these that are unfit for another J; not yet of those that a next call may be taking."""
         for each in parked:
             with contextlib.suppress(Exception):
-                if not each.nodes.lost and not each.nodes.doubted and each.connected:
+                idle = time.monotonic() - each.since >= _LOOK
+                if idle and not each.nodes.lost and not each.nodes.doubted and each.connected:
                     each.slots.release()
                     each.slots.check_parked()
 

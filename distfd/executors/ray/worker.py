@@ -300,8 +300,9 @@ class RayWorker:
                 self._around.set(taught.surroundings, keep_directory=_has_folder_of_its_own())
             except InputError as error:
                 return Refusal(str(error))
-        with self._around.over_imports():
-            import_modules(taught.members)
+        if any(member.module not in sys.modules for member in taught.members):
+            with self._around.over_imports():
+                import_modules(taught.members)
         if taught.amendment.patch and self._unpatched is None:
             self._unpatched = frozenset(sys.modules)
         amend(taught.amendment.patch)
