@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from in_turn import in_turn
 from noisy_objectives import FITS, SCALAR, START, TIMES, noisy, quadratic, residuals, small_scale
 from problems import PROBLEMS
 from scipy.optimize import rosen
@@ -41,8 +42,7 @@ def is_there(case: str, x: Any) -> bool:
 
 
 @ignored
-@pytest.mark.parametrize("case", SCALAR)
-@pytest.mark.parametrize("method", QUICK)
+@pytest.mark.parametrize(("method", "case"), in_turn(QUICK, SCALAR))
 def test_a_gradient_of_noise_is_no_success(method: Any, case: str) -> None:
     fun, x0 = SCALAR[case]
     result = minimize(fun, x0, method)
@@ -55,8 +55,7 @@ def test_a_gradient_of_noise_is_no_success(method: Any, case: str) -> None:
 
 @ignored
 @pytest.mark.slow
-@pytest.mark.parametrize("case", SCALAR)
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in QUICK])
+@pytest.mark.parametrize(("method", "case"), in_turn([name for name in METHODS if name not in QUICK], SCALAR))
 def test_a_gradient_of_noise_is_no_success_of_methods_with_hessians(method: Any, case: str) -> None:
     fun, x0 = SCALAR[case]
     result = minimize(fun, x0, method)
@@ -77,8 +76,7 @@ def test_a_fit_whose_jacobian_is_noise_is_no_success(method: Any, case: str) -> 
 
 
 @ignored
-@pytest.mark.parametrize("name", CLEAN)
-@pytest.mark.parametrize("method", ["L-BFGS-B", "BFGS", "SLSQP", "L-BFGS"])
+@pytest.mark.parametrize(("method", "name"), in_turn(["L-BFGS-B", "BFGS", "SLSQP", "L-BFGS"], CLEAN, 2))
 def test_a_clean_j_is_as_successful_as_ever(method: Any, name: str) -> None:
     problem = PROBLEMS[name]
     result = minimize(lambda x: float(problem.value(np.asarray(x)[None])[0]), problem.x0, method)
@@ -151,8 +149,7 @@ def test_steps_that_cannot_be_held_at_a_trial_refuse_it() -> None:
 
 
 @ignored
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("offset", [0.0, 10.0, 1e5, 1e9])
+@pytest.mark.parametrize(("method", "offset"), in_turn(METHODS, [0.0, 10.0, 1e5, 1e9]))
 def test_an_honest_optimum_at_x0_is_a_success(method: Any, offset: float) -> None:
     result = minimize(lambda x: offset + quadratic(x), [1.0, 2.0], method)
     assert result.success or (method, offset) == ("Newton-CG", 0.0), result.message
@@ -444,10 +441,7 @@ def test_residuals_of_small_numbers_are_no_fit_at_x0(method: Any) -> None:
 
 
 @ignored
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    "sizes", [[1e6, 1e6], [1e-3, 1.0, 1e3], [1e-6, 1.0, 1e6]], ids=["all large", "two apart", "far apart"]
-)
+@pytest.mark.parametrize(("method", "sizes"), in_turn(METHODS, ([1e6, 1e6], [1e-3, 1.0, 1e3], [1e-6, 1.0, 1e6])))
 def test_variables_that_stayed_at_their_start_of_0_are_no_success(method: Any, sizes: list[float]) -> None:
     """Their sizes are not known, and a slope of 1e-6 along a variable of the size 1e6 is no small slope."""
 

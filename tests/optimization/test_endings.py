@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from in_turn import in_turn
 from scipy.optimize import rosen
 
 import distfd
@@ -282,15 +283,18 @@ def test_a_gradient_that_a_loose_tolerance_leaves_is_a_success(method: Any, size
     assert distfd.minimize(fun, [3.0, -2.0], **given).success or size > 1
 
 
-@pytest.mark.parametrize("method", ["L-BFGS", "CG", "BFGS", "TNC", "Newton-CG"])
 @pytest.mark.parametrize(
-    "fun",
-    [
-        lambda x: float(-(x[0] ** 2) - x[1]),
-        lambda x: float(-np.sum(x)),
-        lambda x: float(np.exp(-x[0]) - x[1]),
-        lambda x: float(-(x[0] ** 4) + x[1] ** 2),
-    ],
+    ("method", "fun"),
+    in_turn(
+        ["L-BFGS", "CG", "BFGS", "TNC", "Newton-CG"],
+        [
+            lambda x: float(-(x[0] ** 2) - x[1]),
+            lambda x: float(-np.sum(x)),
+            lambda x: float(np.exp(-x[0]) - x[1]),
+            lambda x: float(-(x[0] ** 4) + x[1] ** 2),
+        ],
+        2,
+    ),
 )
 def test_a_search_that_runs_away_ends_soon(method: Any, fun: Any) -> None:
     limits = distfd.Limits(max_evaluations=600)

@@ -29,7 +29,7 @@ def test_random_runs(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "block", [pytest.param(block, marks=[] if block < 2 else [pytest.mark.nightly]) for block in range(10)]
+    "block", [pytest.param(block, marks=[] if block < 1 else [pytest.mark.nightly]) for block in range(10)]
 )
 def test_more_random_runs(block: int, tmp_path: Path) -> None:
     for seed in range(1000 + 30 * block, 1030 + 30 * block):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import scipy.optimize
+from in_turn import in_turn
 from noisy_objectives import drawn
 
 import distfd
@@ -374,8 +375,7 @@ def test_a_second_search_that_converges_at_a_higher_cost_does_not_end_the_fit() 
     assert result.message == "gtol: the gradient is as small"
 
 
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("slots", [1, 2, 4, 16])
+@pytest.mark.parametrize(("slots", "known"), in_turn([1, 2, 4, 16], [True, False], 2))
 def test_noise_does_not_spoil_the_standard_errors(slots: int, known: bool) -> None:
     """The last Jacobian had the scheme's own short steps: standard errors were a thousand times too small."""
     t = np.linspace(0, 3, 15)

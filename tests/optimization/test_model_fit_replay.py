@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_turn import in_turn
 
 import distfd
 from distfd.config.load import load_config
@@ -48,8 +49,10 @@ def run(folder: Path, slots: int | None, **options: Any) -> tuple[Any, list[byte
     return result, seen
 
 
-@pytest.mark.parametrize("slots", [1, 2, 3, 4, 9, 16])
-@pytest.mark.parametrize("limit", [{"max_iterations": 2}, {"max_evaluations": 9}, {"target": 0.1}])
+@pytest.mark.parametrize(
+    ("slots", "limit"),
+    in_turn([1, 2, 3, 4, 9, 16], [{"max_iterations": 2}, {"max_evaluations": 9}, {"target": 0.1}], 2),
+)
 def test_what_was_stopped_goes_on_with_the_same_bits(tmp_path: Path, slots: int, limit: dict[str, Any]) -> None:
     whole_at, parted_at = tmp_path / "a", tmp_path / "b"
     whole_at.mkdir()
@@ -103,7 +106,7 @@ def test_a_killed_run_is_replayed(tmp_path: Path, after: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "b"), str(here)],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "DIES": str(after)},
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}", "DIES": str(after)},
         check=False,
     )
     assert ended.returncode == -signal.SIGKILL
