@@ -129,6 +129,27 @@ def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float, unit:
     return (text,)
 
 
+def blurred_rows_warnings(
+    label: Label, rows: NDArray[np.int64], level: float, unit: float, rounding: float
+) -> tuple[str, ...]:
+    """Warnings for rows of a Hessian whose small entries are known to less than a digit, as J is rounded.
+
+    Parameters
+    ----------
+    rounding : float
+        The rounding error of an entry of these rows.
+    """
+    if not len(rows):
+        return ()
+    of = f" in units of {unit:.2g}" if unit else ""
+    text = (
+        f"small second derivatives along {listed(label, rows)} are lost in rounding: J is {level:.3g}{of}, so entries "
+        f"are known to about +-{rounding:.1g}, and those of less than ten times that may be wrong. Give a larger step, "
+        "or step='auto', which has an error; or subtract a constant from J"
+    )
+    return (text,)
+
+
 def unexpected_diagonal_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     """Warnings for coordinates (a,) with a second derivative on the diagonal where the Hessian's mask has none."""
     if not len(rows):

@@ -17,6 +17,7 @@ from distfd.core.records import DOUBLE
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
 from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import (
+    blurred_rows_warnings,
     no_movement_warnings,
     rounding_warnings,
     tight_bounds_warnings,
@@ -46,6 +47,9 @@ PART = 0.01
 """A second derivative is doubtful if rounding is more than this part of it."""
 BEND = 1e-4
 """A second derivative counts as 0 if it is smaller than this part of J over the square of a typical size."""
+WRONG, SMALL = 0.1, 0.01
+"""An entry of a row counts as wrong if it is off by more than the first part of it, if it is larger than the second
+part of the row's largest; there is a warning then."""
 ROUNDED = 4.0
 """Rounding error of J in units in the last place, for a J that loses digits on its way."""
 
@@ -201,4 +205,17 @@ def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
         return tight_bounds_warnings(site.label, moving[tight], np.abs(grid.step)[tight])
     largest = float((sizes * area).max(initial=0.0)) or slope
     lost = (rounding[:a] * area[:a] > 3 * PART * largest) & (largest > 0)
-    return rounding_warnings(site.label, moving[lost], level, unit)
+    if lost.any():
+        return rounding_warnings(site.label, moving[lost], level, unit)
+    typical = rounding * area / ROUNDED
+    entry, of_row = sizes * area, np.zeros(a)
+    for side in (first, second):
+        np.maximum.at(of_row, side, entry)
+    blurred = np.zeros(a, dtype=bool)
+    for side in (first, second):
+        # A row that is all rounding may well be 0.
+        known = of_row[side] > typical / WRONG
+        small = (entry < typical / WRONG) & (typical > WRONG * SMALL * of_row[side])
+        np.logical_or.at(blurred, side, known & small)
+    about = float((rounding / ROUNDED)[:a][blurred].max(initial=0.0))
+    return blurred_rows_warnings(site.label, moving[blurred], level, unit, about)

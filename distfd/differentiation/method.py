@@ -78,8 +78,8 @@ class Wave:
         points = self.request.points.take(kept)
         baseline = None if self.request.baseline is None else int(np.searchsorted(kept, self.request.baseline))
         request = replace(self.request, points=points, baseline=baseline, optional=np.zeros(0, dtype=np.int64))
-        number = {k: i for i, k in enumerate(kept.tolist())}
-        failures = {number[k]: failure for k, failure in self.failures.items() if k in number}
+        left_out = set(optional.tolist())
+        failures = {int(np.searchsorted(kept, k)): f for k, f in self.failures.items() if k not in left_out}
         bits = None if self.bits is None else self.bits[kept]
         return Wave(request, self.values[kept], self.status[kept], failures, bits)
 

@@ -127,6 +127,21 @@ def test_an_offset_that_hides_all_second_differences_is_told(offset: float, opti
         distfd.hessian(lambda x: offset + np.sin(x[0]) * x[1], [0.5, 2.0], executor="serial", **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"sparsity": np.ones((3, 3))}])
+def test_small_entries_of_a_row_that_rounding_hides_are_told_and_auto_finds_them(options: dict[str, Any]) -> None:
+    def fun(x: Floats, offset: float) -> float:
+        return float(offset + 0.05 * np.exp(x[0]) + 3e-4 * np.sin(x[0] * x[1]) + 5 * np.cosh(x[2]))
+
+    x, mixed = [0.5, 1.0, 0.3], 3e-4 * (math.cos(0.5) - 0.5 * math.sin(0.5))
+    found = distfd.hessian(fun, x, args=(0.0,), executor="serial", **options)
+    assert found[0, 1] == pytest.approx(mixed, rel=0.1), "without a word"
+    with pytest.warns(DerivativeWarning, match=r"small second derivatives along coordinate 0 are lost in rounding"):
+        found = distfd.hessian(fun, x, args=(1e5,), executor="serial", **options)
+    assert found[2, 2] == pytest.approx(5 * math.cosh(0.3), rel=1e-2)
+    remedied = distfd.differentiate(fun, x, args=(1e5,), kind="hessian", step="auto", executor="serial")
+    assert remedied.derivative[0, 1] == pytest.approx(mixed, rel=0.1)
+
+
 @pytest.mark.parametrize("fun", [lambda x: 3 * x[0] - x[1], lambda x: 1e10 + 0 * x[0], lambda x: x[0] ** 2 - x[1]])
 def test_second_derivatives_that_are_0_are_not_doubted(fun: Any) -> None:
     distfd.hessian(fun, [0.5, 2.0], executor="serial")  # warnings are errors here
