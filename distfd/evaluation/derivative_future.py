@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Answer, Request
     from distfd.evaluation.run_method import Finished
     from distfd.evaluation.tally import Tally
+    from distfd.executors.turn import Turn
     from distfd.results.derivative_result import DerivativeResult
-    from distfd.workers.threads import CallLock
 
 _LOOK_SECONDS = 0.1
 """How long the thread of a future has the Evaluator to itself, while others wait to cancel or to ask for the value."""
@@ -74,7 +74,7 @@ class Pending:
         x: NDArray[np.float64],
         steps: Generator[WorkGivenOut | Finished, None, Answer],
         tally: Tally,
-        turn: CallLock,
+        turn: Turn,
         finish: Callable[[Answer, Tally], DerivativeResult],
         *,
         check: Callable[[], None],

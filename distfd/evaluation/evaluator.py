@@ -34,7 +34,6 @@ from distfd.evaluation.session_factory import open_session
 from distfd.evaluation.structured_options import split_options
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
-from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
     import os
@@ -196,7 +195,7 @@ class Evaluator(DerivativeMethods):
         self._around = DerivativeContext(
             options, self._label, repair, drifts, written, objective.writes_text, check, output=self._output_label
         )
-        self._turn = CallLock()
+        self._turn = self._session.executor.turn
         self._structure: ProbedStructure | None = None
         self._structured_for = self._session.salt
         self._open: Pending | None = None
@@ -470,7 +469,8 @@ class Evaluator(DerivativeMethods):
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`, but f0.
 
         The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
-        at a time: whatever else the Evaluator is asked for finishes it first. ``kind="value"`` is J(x) alone.
+        at a time: whatever else the Evaluator, or another one with this executor, is asked for finishes it first.
+        ``kind="value"`` is J(x) alone.
 
         Returns
         -------
@@ -503,6 +503,7 @@ class Evaluator(DerivativeMethods):
                 vector=kind == "jacobian",
                 partial=not self._raises,
             )
+            self._turn.begun(self._open)
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
@@ -512,7 +513,7 @@ class Evaluator(DerivativeMethods):
 
     @contextlib.contextmanager
     def _turned(self) -> Iterator[None]:
-        """One call at a time; inside, no other wave is open, and J is what it is now."""
+        """One call of the executor at a time; inside, no other wave is open in it, and J is what it is now."""
         with self._turn:
             self._settle()
             self._session.refresh()
@@ -522,10 +523,11 @@ class Evaluator(DerivativeMethods):
                 self._session.note()
 
     def _settle(self) -> None:
-        """Finish the open wave, if there is one."""
-        if self._open is not None:
-            pending, self._open = self._open, None
-            pending.settle()
+        """Finish the open wave, if there is one, be it that of another Evaluator that has this executor."""
+        try:
+            self._turn.settle()
+        finally:
+            self._open = None
 
     def _planned(self, x: ArrayLike, kind: Kind, particulars: dict[str, Any]) -> Method[Answer]:
         """A plan from what is known of J, for inside `_turned`: what was known of another J is forgotten there."""

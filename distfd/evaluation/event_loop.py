@@ -75,7 +75,7 @@ def run_event_loop(
     try:
         yield from _run(session, scheduler, chunk, name, owner)
     except GeneratorExit:
-        if not _are_the_parents(session, owner):
+        if not _are_the_parents(session, owner) and session.has_slots:
             _kill_busy(session, scheduler, 0.0 if session.executor.kills_are_free else _SOON)
         raise
     except BaseException:

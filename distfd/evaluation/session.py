@@ -138,6 +138,8 @@ class Session:
     """J at the x of this call, where the caller knows it."""
     until: float | None = None
     """When (awake_clock) a call that waits only so long wants to be told that nothing has come; None: it waits."""
+    _opened: Objective | None = None
+    """With which the executor's slots were started last."""
     _depth: int = 0
     """Waves that have begun and not ended."""
     _troubled: set[int] = field(default_factory=set)
@@ -247,6 +249,7 @@ class Session:
         before = self.pool.up
         limits = (self.policy.timeout, self.policy.setup_limit)
         self.executor.note_setup_limit(limited=ready or any(limit is not None for limit in limits))
+        self._opened = self.objective
         reports = self.executor.open(self.objective)
         self.pool.opened(max(1, self.executor.slots), reports, awake_clock.now())
         for up in self.pool.up.values():
@@ -264,9 +267,8 @@ class Session:
         opened = self.executor.opened_for
         if opened is not None and opened is not self.objective:
             raise InputError(
-                "another Evaluator has used this executor since begin(), so its slots now evaluate the other J; "
-                "ask for "
-                "the result earlier, or give each Evaluator an executor of its own"
+                "another Evaluator has used this executor since begin(), so its slots now evaluate the other J; ask "
+                "for the result earlier, or give each Evaluator an executor of its own"
             )
         begin = time.monotonic()
         reports = self.executor.wait(seconds)
@@ -302,11 +304,24 @@ class Session:
         if seconds is not None:
             self.emit(events.Waiting(seconds, why_waiting(self.pool)))
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether the executor's slots are this session's, and not those of another one that has the executor."""
+        opened = self.executor.opened_for
+        return opened is None or opened is self._opened
+
+    def _give_back(self) -> None:
+        if self.has_slots:
+            self.executor.close()
+
     def stop(self) -> None:
-        """Give the slots back; the next wave starts others."""
+        """Give the slots back; the next wave starts others.
+
+        Where another thread has the executor evaluate, its slots are left to that one, or given back as it ends.
+        """
         usual_times.remember(self.objective, self.pool.times)
         try:
-            self.executor.close()
+            self.executor.turn.at_end(self._give_back)
         finally:
             self.pool.opened(self.pool.slots, (), awake_clock.now())
             self.emit(events.Stopped())

@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from distfd.executors.turn import turn_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distfd.executors.turn import Turn
     from distfd.objectives.base import Objective
     from distfd.workers.job_walltime import TimeLimit
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
 
 
 class Executor(ABC):
-    """Slots that evaluate chunks; one driver thread calls it.
+    """Slots that evaluate chunks; one thread at a time calls it, the one that has its ``turn``.
 
     A slot is known by its number. It takes chunks (`distfd.workers.messages`) and hands each back by a `ChunkDone`, in
     whatever order. A failure of J never raises here: a failed evaluation is a row of a batch, and a process that died
@@ -84,6 +87,11 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give every slot back."""
+
+    @property
+    def turn(self) -> Turn:
+        """Held by the call that has it evaluate; calls of other threads, or Evaluators, wait in line for it."""
+        return turn_of(self)
 
     @property
     def opened_for(self) -> Objective | None:
@@ -161,6 +169,10 @@ class _Adapted(Executor):
 
     def close(self) -> None:
         self._given.close()
+
+    @property
+    def turn(self) -> Turn:
+        return turn_of(self._given)
 
     @property
     def opened_for(self) -> Objective | None:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.errors import InputError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,44 +42,6 @@ VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-
-
-class CallLock:
-    """One thread at a time; a thread that comes back while it has the turn is refused, as it would wait for itself."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner: int | None = None
-        self._pid = os.getpid()
-
-    def _of_this_process(self) -> None:
-        """In a forked child, where the thread that has the turn may not be, begin with a turn that nobody has."""
-        if self._pid != os.getpid():
-            self._lock, self._owner, self._pid = threading.Lock(), None, os.getpid()
-
-    def __enter__(self) -> None:
-        self._of_this_process()
-        if self._owner == threading.get_ident():
-            raise InputError(
-                "this Evaluator is evaluating already: J, observers and callbacks cannot call it meanwhile"
-            )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
-
-    def take(self, seconds: float | None) -> bool:
-        """Take the turn as ``with`` does, if it comes in so many seconds; whether it came."""
-        self._of_this_process()
-        if self._owner == threading.get_ident() or seconds is None:
-            self.__enter__()
-            return True
-        if not self._lock.acquire(timeout=max(0.0, seconds)):
-            return False
-        self._owner = threading.get_ident()
-        return True
-
-    def __exit__(self, *exc: object) -> None:
-        self._owner = None
-        self._lock.release()
 
 
 def _libraries() -> Any:

@@ -219,9 +219,20 @@ def test_two_evaluators_that_share_an_executor_are_never_mixed() -> None:
     other = distfd.Evaluator(lambda x: float(100.0 * (x @ x)), executor=executor)
     pending = one.begin(X)
     assert other.value(X) == 500.0
+    assert pending.done, "the other call has finished it first"
+    assert pending.result().derivative == pytest.approx([2.0, 4.0], rel=1e-6)
+    assert one.gradient([2.0, 3.0]) == pytest.approx([4.0, 6.0], rel=1e-6)
+    other.close()
+    assert one.gradient([3.0, 4.0]) == pytest.approx([6.0, 8.0], rel=1e-6)
+
+
+def test_values_of_another_session_that_has_taken_the_slots_are_refused() -> None:
+    executor = distfd.SerialExecutor()
+    one = distfd.Evaluator(lambda x: float(x @ x), executor=executor)
+    pending = one.begin(X)
+    executor.open(PythonObjective(lambda x: float(100.0 * (x @ x))))  # past the turn
     with pytest.raises(distfd.InputError, match="another Evaluator has used this executor"):
         pending.result()
-    assert one.gradient(X) == pytest.approx([2.0, 4.0], rel=1e-6)
 
 
 def test_optimising_with_an_object_that_the_caller_changes() -> None:

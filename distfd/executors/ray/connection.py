@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from distfd.executors.ray.internals import (
     starting_nothing,
     warn_of_what_lacks,
 )
+from distfd.executors.ray.lasting_thread import in_lasting_thread
 from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
 from distfd.workers.surroundings import changed_environ
@@ -226,6 +228,11 @@ def is_private(cluster: str | None) -> bool:
     return cluster in _private
 
 
+def made_here(cluster: str) -> bool:
+    """Whether distfd made a connection, and not the caller."""
+    return cluster in _private or cluster in _joined
+
+
 def changed_since_start() -> dict[str, str | None]:
     """Variables that follow the driver and were changed since the cluster was started here; None for those removed."""
     began = _environ.get(connection())
@@ -287,17 +294,19 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
     keep_token_private()
     _check_working_directory()
     temporary = private_folder()
+    start = partial(
+        ray.init,
+        address="local",
+        num_cpus=num_cpus or countable_cores(),
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=show_output,
+        runtime_env=runtime_env or None,
+        _temp_dir=temporary,
+    )
     try:
         with _kept_sigterm(), _forks_untold(), reaped_cluster(), quick_start(log_monitor=show_output):
-            ray.init(
-                address="local",
-                num_cpus=num_cpus or countable_cores(),
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=show_output,
-                runtime_env=runtime_env or None,
-                _temp_dir=temporary,
-            )
+            in_lasting_thread(start)
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"a private Ray cluster did not start: {type(error).__name__}: {_in_one_line(error)}{_limits()}; its logs "

@@ -22,6 +22,7 @@ from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
 from distfd.executors.ray.disconnect import leave, shut_down
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
+from distfd.executors.ray.idle_loss import IdleLoss
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
 from distfd.executors.ray.placement_groups import PlacementGroups
@@ -52,6 +53,7 @@ _SOON = 0.05
 
 _registry = SlotRegistry()
 _warm = WarmWorkers(_registry)
+_idle_loss = IdleLoss(_registry, _warm)
 
 
 class RayExecutor(Executor):
@@ -203,9 +205,11 @@ class RayExecutor(Executor):
             return self._open(objective)
 
     def _open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        _idle_loss.leave_ended()
         self._check()
         options = self._options
         join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
+        _idle_loss.watch()
         cluster = connection()
         _registry.make_room(self)  # what others leave may fit
         taken = self._take_warm(objective, cluster)
@@ -289,15 +293,15 @@ class RayExecutor(Executor):
             return stash or self._wait(seconds)
 
     def _wait(self, seconds: float) -> Sequence[Report]:
-        if self._slots is None or self._nodes is None or self._nodes.doubted:
+        if self._nodes is not None and self._nodes.doubted:
             # A call to this node's raylet, if that is gone, makes Ray end this process. So make none until the watch is
             # sure.
             time.sleep(min(seconds, 0.05))
             return []
-        if not self._connected():
+        if self._slots is None or self._nodes is None or not self._connected():
             raise ClusterLostError(
-                "this process left the Ray cluster (ray.shutdown) while evaluations were running there; finished "
-                "evaluations are kept: make the same call again to continue"
+                "this process left the Ray cluster (ray.shutdown), or lost it, while evaluations were running there; "
+                "finished evaluations are kept: make the same call again to continue"
             )
         with self._nodes.explained():
             if _registry.shares(self) and self._slots.lacking:
@@ -364,6 +368,10 @@ class RayExecutor(Executor):
                 self._stash += self._wait(0.0)
         finally:
             self._driven.release()
+
+    def stop_asking(self) -> bool:
+        """Ask the cluster nothing more, as it is lost; whether no question is under way."""
+        return self._slots is None or self._slots.stop()
 
     def rest(self) -> None:
         """Note that a wave is over; the workers stay for the next, unless another executor here needs the CPUs."""

@@ -160,6 +160,15 @@ def server_pids() -> list[int]:
     return []
 
 
+def ended_servers() -> list[str]:
+    """Which of the head and the raylet that this process has started have ended; none where that cannot be told."""
+    with contextlib.suppress(Exception):
+        node: Any = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
+        started = {name: node.all_processes.get(name, ()) for name in ("gcs_server", "raylet")}
+        return [name for name, infos in started.items() if any(info.process.poll() is not None for info in infos)]
+    return []
+
+
 def dead_jobs() -> set[str]:
     """Jobs whose drivers have ended, however they did; none where nobody can tell, as through Ray's client."""
     with contextlib.suppress(Exception):

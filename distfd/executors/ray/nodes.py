@@ -38,10 +38,10 @@ class Nodes:
     def __init__(self, *, private: bool) -> None:
         self.private = private
         # Ray's own first question to a head that hangs would never return.
-        ClusterWatch(_heads(private=private)).settle()
+        ClusterWatch(heads_of_connection(private=private)).settle()
         self._raylets = _raylets()
         self._at: dict[int, Address] = {}
-        heads = _heads(private=private)
+        heads = heads_of_connection(private=private)
         self._own = _own_node() if heads else None
         self._ids: dict[int, str] = {}
         """Ray's ids of the nodes, by slot."""
@@ -170,7 +170,7 @@ def _raylets() -> dict[str, Address]:
     return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
 
 
-def _heads(*, private: bool) -> list[WatchedServer]:
+def heads_of_connection(*, private: bool) -> list[WatchedServer]:
     """The head's address; none with Ray's client, which connects to a proxy and notices itself when that is lost."""
     import ray
 

@@ -39,6 +39,9 @@ class Holder(Protocol):
     def take_over(self) -> bool:
         """Take parked workers that it can use; whether it has fewer than its share still."""
 
+    def stop_asking(self) -> bool:
+        """Ask the cluster nothing more, as it is lost; whether no question is under way."""
+
 
 @dataclass(eq=False)
 class _Standing:
@@ -129,6 +132,16 @@ class SlotRegistry:
         """Whether somebody else waits for a wave on the same cluster."""
         now = time.monotonic()
         return any(each.in_use(now) for each in self._others(holder))
+
+    def waited(self, cluster: str) -> bool:
+        """Whether somebody waits, at this moment, for a wave on this cluster."""
+        with self._lock:
+            return any(each.waiting for each in self._of.values() if each.cluster == cluster)
+
+    def on(self, cluster: str) -> list[Holder]:
+        """All that have slots of this cluster."""
+        with self._lock:
+            return [holder for holder, each in self._of.items() if each.cluster == cluster]
 
     def shares(self, holder: Holder) -> bool:
         """Whether somebody else has slots of the same cluster, or has given some back that wait to be taken over."""

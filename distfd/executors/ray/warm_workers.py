@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
-from distfd.executors.ray.internals import keeps_classes_apart, others_wait, starting_nothing
+from distfd.executors.ray.internals import ended_servers, keeps_classes_apart, others_wait, starting_nothing
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.worker_start import driver_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from distfd.executors.ray.nodes import Nodes
     from distfd.executors.ray.options import ClusterOptions
@@ -148,6 +148,10 @@ class ParkedWorkers:
         """Nothing: they are in no wave."""
         return False
 
+    def stop_asking(self) -> bool:
+        """Ask the cluster nothing more, as it is lost; whether no question is under way."""
+        return self.slots.stop()
+
 
 class WarmWorkers:
     """All workers that this process keeps for its next call.
@@ -200,17 +204,26 @@ class WarmWorkers:
 
         The caller holds ``registry.opening``.
         """
+        self._drop(lambda each: each.cluster != cluster or each.nodes.lost)
         with self._changed:
-            stale = [each for each in self._parked if each.cluster != cluster or each.nodes.lost]
-            fitting = [each for each in self._parked if each.key == key and each.share and each not in stale]
+            fitting = [each for each in self._parked if each.key == key and each.share]
             found = max(fitting, key=lambda each: len(each.slots), default=None)
-            self._parked = [each for each in self._parked if each is not found and each not in stale]
-        for each in stale:
-            self._registry.end(each)
-            each.forget()
+            self._parked = [each for each in self._parked if each is not found]
         if found is not None:
             self._registry.end(found)
         return found
+
+    def drop(self, cluster: str) -> None:
+        """Forget the workers on a cluster that is lost; the caller holds ``registry.opening``."""
+        self._drop(lambda each: each.cluster == cluster)
+
+    def _drop(self, stale: Callable[[ParkedWorkers], bool]) -> None:
+        with self._changed:
+            dropped = [each for each in self._parked if stale(each)]
+            self._parked = [each for each in self._parked if each not in dropped]
+        for each in dropped:
+            self._registry.end(each)
+            each.forget()
 
     def like(self, key: Hashable) -> list[ParkedWorkers]:
         """Those of executors that have this key; the caller holds ``registry.opening``."""
@@ -269,7 +282,11 @@ class WarmWorkers:
             parked, now = list(self._parked), time.monotonic()
         over = [each for each in parked if each.until <= now]
         with contextlib.suppress(Exception):
-            if len(over) < len(parked) and parked[0].connected and others_wait():
+            # A head that is gone would be waited for, and this lock with it.
+            here = parked[0].connected and not parked[0].nodes.lost and not parked[0].nodes.doubted
+            if here and ended_servers():
+                return  # who leaves the cluster drops these
+            if len(over) < len(parked) and here and others_wait():
                 # A session of this process that waits takes those that it can use, or has them closed.
                 over = [each for each in parked if now - each.since > _LONGEST or not self._registry.wanted(each)]
         with contextlib.suppress(Exception):
