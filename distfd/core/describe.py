@@ -28,6 +28,8 @@ _FEW = 3
 
 _BASELINE_REMEDY = "correct J, or choose another x"
 """Of an error at x itself, which is no component that could be left out."""
+_IMPORT_REMEDY = "install the module where J is evaluated, or put it in a file that can be imported there"
+"""Of a module that J imports and that is not there."""
 _COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
 
 
@@ -95,6 +97,8 @@ def failure_message(
         if failure.status == Status.ERROR:
             at_x = not len(points.changes(k)[0])
             remedy = _COMPLEX_REMEDY if points.imaginary[k] else _BASELINE_REMEDY if at_x else remedy
+            if failure.text.startswith(ModuleNotFoundError.__name__):
+                remedy = _IMPORT_REMEDY
         lines.append(f"  to do: {remedy}")
     return "\n".join(lines)
 

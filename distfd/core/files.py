@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distfd.core.errors import StoreError
+from distfd.core.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,20 @@ def at_home(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except (RuntimeError, ValueError):
         return Path(path)
+
+
+def file_path(what: str, path: Any) -> Path:
+    """A file's path as the user gives it; ``what`` is the argument.
+
+    Raises
+    ------
+    InputError
+        If it is no path, or can be none of a file.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or "\0" in text or not Path(text).name:
+        raise InputError(f"{what}: must be the path of a file (was {path!r})")
+    return Path(text)
 
 
 def owner_only(path: str, flags: int) -> int:

@@ -31,6 +31,8 @@ _LIMITS = (
 _FIXED = "give bounds: lower == upper holds a coordinate fast"
 _MAXIMISE = "to maximise J, minimise -J"
 _METHOD = "give method"
+_WHOLE = "distfd.differentiate returns the derivative with all that is known"
+_OF_RUN = "the result has all that is known of the run"
 _SIGMA = "give sigma: the standard deviations of the data"
 _SIGMA_X = "give sigma_x: the standard deviations of x, or a covariance"
 _ONLY_WITH = {_LIMITS: "limits", _MAXIMISE: "limits", _METHOD: "method", _SIGMA: "sigma", _SIGMA_X: "sigma_x"}
@@ -88,9 +90,7 @@ _INSTEAD: dict[str, str] = {
     **dict.fromkeys(("time_limit", "max_time", "time_out"), "give timeout: seconds for one evaluation"),
     **dict.fromkeys(("error", "errors", "on_error", "raise_on_error"), 'give on_failure: "raise", "nan" or "repair"'),
     **dict.fromkeys(("param_names", "parameters", "labels"), "give names"),
-    **dict.fromkeys(
-        ("full_output", "return_info"), "distfd.differentiate returns the derivative with all that is known"
-    ),
+    **dict.fromkeys(("full_output", "return_info"), _WHOLE),
     **dict.fromkeys(
         ("f0", "fx", "fun0"), 'an Evaluator keeps J(x) between its calls; with store="values.sqlite" all do'
     ),
@@ -126,7 +126,8 @@ def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
             return f"{begin}; give {name}"
     if word in _INSTEAD and _ONLY_WITH.get(_INSTEAD[word], known[0]) in known:
         first = "give verbose=1 or 2; or " if _INSTEAD[word] is _WATCH and "verbose" in known else ""
-        return f"{begin}; {first}{_INSTEAD[word]}"
+        instead = _OF_RUN if _INSTEAD[word] is _WHOLE and "limits" in known else _INSTEAD[word]
+        return f"{begin}; {first}{instead}"
     return begin + (did_you_mean(word, known) or f"; it has {', '.join(known)}")
 
 

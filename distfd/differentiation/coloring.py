@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from scipy.sparse import csc_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,23 @@ class Structure:
         return kind((data, (self.rows, self.columns)), shape=self.shape)
 
 
+def as_mask(sparsity: Any) -> csc_array:
+    """What a user gives as a mask, where every stored element of a sparse array is an entry.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If it can be no mask; the last with older SciPy, for a one-dimensional one.
+    """
+    from scipy.sparse import csc_array, issparse
+
+    if issparse(sparsity):
+        return csc_array(sparsity)
+    if not np.ndim(sparsity):
+        raise TypeError(f"was {sparsity!r}")
+    return csc_array(np.asarray(sparsity) != 0)
+
+
 def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structure:
     """The structure that a user describes, without the columns that do not move.
 
@@ -83,13 +101,13 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
     InputError
         If it has another form, or columns of a given group share a row.
     """
-    from scipy.sparse import csc_array, issparse, isspmatrix
+    from scipy.sparse import issparse, isspmatrix
 
     groups = None
     if isinstance(sparsity, tuple) and len(sparsity) == 2 and (issparse(sparsity[0]) or np.ndim(sparsity[0]) == 2):
         sparsity, groups = sparsity
     try:
-        mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
+        mask = as_mask(sparsity)
     except (TypeError, ValueError, IndexError) as error:  # IndexError: older SciPy, for a one-dimensional mask
         raise InputError(
             f"sparsity: must be a mask (m, {d}), a sparse array, or (structure, groups) ({error})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.differentiation.coloring import as_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
     InputError
         If the mask is not of shape (d, d).
     """
-    from scipy.sparse import csc_array, issparse, isspmatrix
+    from scipy.sparse import isspmatrix
 
     if isinstance(sparsity, (str, tuple)):
         what = repr(sparsity) if isinstance(sparsity, str) else "(structure, groups)"
@@ -80,7 +81,7 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
             "columns can share points (each entry of a Hessian needs points of its own)"
         )
     try:
-        mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
+        mask = as_mask(sparsity)
     except (TypeError, ValueError, IndexError) as error:  # IndexError: older SciPy, for a one-dimensional mask
         raise InputError(f"sparsity: must be a mask ({d}, {d}) or a sparse array ({error})") from None
     if mask.shape != (d, d):

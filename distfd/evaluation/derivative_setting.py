@@ -124,6 +124,9 @@ def finite_vector(what: str, v: Any, d: int) -> NDArray[np.float64]:
         If it is anything else.
     """
     vector = as_real(what, v)
-    if vector.shape != (d,) or not np.isfinite(vector).all():
+    if vector.shape != (d,):
         raise InputError(f"{what}: must be {d} finite numbers (had shape {vector.shape})")
+    if not np.isfinite(vector).all():
+        k = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise InputError(f"{what}: must be {d} finite numbers (number {k} was {vector[k]:g})")
     return vector

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError, TimeUpError
+from distfd.core.files import file_path
 from distfd.core.structure_kinds import is_structured
 from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
@@ -223,10 +224,9 @@ def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evalu
         return Journal()
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"journal: must be a path or None (was {path!r})")
-    from pathlib import Path
-
+    file = file_path("journal", path)
     about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=_plain)))
-    return Journal(Path(path), about.digest)
+    return Journal(file, about.digest)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.files import write_named
+from distfd.core.files import file_path, write_named
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +27,7 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
     InputError
         If the file cannot be written.
     """
+    path = file_path("path", path)
     cells = [_cells(column) for column in columns.values()]
 
     def write(file: IO[bytes]) -> None:

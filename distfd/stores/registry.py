@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from distfd.core.errors import InputError
+from distfd.core.files import file_path
 from distfd.core.warning import warn
 from distfd.stores.base import adapted
 from distfd.stores.memory import MemoryStore
@@ -55,7 +56,7 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFinge
     if isinstance(store, (str, os.PathLike)):
         from distfd.stores.sqlite import SQLiteStore
 
-        return SQLiteStore(os.fspath(store)), salt, True
+        return SQLiteStore(file_path("store", store)), salt, True
     if (found := adapted(store)) is None:
         raise InputError(f"store: must be a path, a store object or None (was {store!r})")
     return found, salt, False

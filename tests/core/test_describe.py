@@ -105,3 +105,9 @@ def test_where_j_fails_at_x_itself_no_component_can_be_left_out() -> None:
     lines = failure_message(POINTS, 0, failure, coordinate_label(None), attempts=1, place="").splitlines()
     assert lines[0] == "J failed at x itself (the baseline)"
     assert lines[-1] == "  to do: correct J, or choose another x"
+
+
+def test_a_module_that_is_missing_has_a_remedy_of_its_own() -> None:
+    failure = Failure(Status.ERROR, "ModuleNotFoundError: No module named 'solver'")
+    text = failure_message(POINTS, 0, failure, coordinate_label(None), attempts=1, place="here")
+    assert "to do: install the module where J is evaluated" in text

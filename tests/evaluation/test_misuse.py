@@ -413,6 +413,12 @@ def test_methods_that_answer_misuse_keep_their_signature_where_a_library_wraps_t
             assert next(iter(inspect.signature(method).parameters)) == "x"
 
 
+@pytest.mark.parametrize("function", [distfd.minimize, distfd.least_squares])
+def test_the_whole_of_a_run_is_in_its_result(function: Any) -> None:
+    with pytest.raises(TypeError, match="no keyword 'full_output'; the result has all that is known of the run"):
+        function(cost, X, full_output=True)
+
+
 @pytest.mark.parametrize(
     ("word", "answer"),
     [

@@ -149,6 +149,10 @@ class Base:
     gain = 2.0
 class Model(Base):
     def J(self, x): return self.gain * float(x @ x)
+class Lazy:
+    @functools.cached_property
+    def gain(self): return 5.0
+    def J(self, x): return self.gain * float(x @ x)
 class Color(enum.Enum):
     RED = 2.0
 def enumeration(x): return getattr(Color.RED, "weight", 2.0) * float(x @ x)
@@ -184,6 +188,9 @@ if __name__ == "__main__":
         show("registered", evaluator, dispatch)
     with distfd.Evaluator(remember, executor=executor) as evaluator:
         show("remembered", evaluator, remember)
+    lazy = Lazy()
+    with distfd.Evaluator(lazy.J, executor=executor) as evaluator:
+        show("lazy", evaluator, lazy.J)
     executor.close()
 """
 
@@ -194,7 +201,7 @@ def test_state_of_a_script(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
     argv = [sys.executable, "-W", "ignore", "script.py"]
     ran = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False)
-    factors = [7, 2, 3, 7, 2, 2, 7, 2]
+    factors = [7, 2, 3, 7, 2, 2, 7, 2, 5]
     assert [line.split(" ", 1)[1] for line in ran.stdout.splitlines()] == [
         f"{5.0 * k} [{2.0 * k}, {4.0 * k}] [{5.0 * k}]" for k in factors
     ], ran.stderr

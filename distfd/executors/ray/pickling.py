@@ -121,7 +121,8 @@ def _written(thing: object, pickler: Any, in_band: Callable[[pickle.PickleBuffer
 def pickler_class() -> Any:
     """Ray's pickler, for what the driver sends to a worker.
 
-    It takes `functools.lru_cache`, modules of any class and weak dictionaries too (`functools.singledispatch` has one).
+    It takes `functools.lru_cache`, `functools.cached_property` (which has a lock before Python 3.12), modules of any
+    class and weak dictionaries too (`functools.singledispatch` has one).
     Where a worker has read a class by value before, the class is brought up to date: cloudpickle leaves attributes that
     are gone.
     """
@@ -131,6 +132,8 @@ def pickler_class() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, _LRU) and not _is_imported(obj):
                 return _remembering, (obj.__wrapped__, obj.cache_parameters())
+            if type(obj) is functools.cached_property:
+                return _kept_property, (obj.func, obj.attrname)
             if isinstance(obj, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
                 return type(obj), (dict(obj),)
             if _is_special_module(obj):
@@ -170,6 +173,12 @@ def _is_imported(function: Any) -> bool:
 
 def _remembering(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     return functools.lru_cache(**options)(function)
+
+
+def _kept_property(function: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
 
 
 def _of_enum(kind: type) -> dict[str, dict[str, Any]]:
