@@ -133,7 +133,8 @@ def least_squares(
         ``residuals`` and ``r_squared(measured)`` are explained in `distfd.optimization.fit_statistics`.
         ``profile(names)`` computes likelihood intervals by further fits. ``active_mask`` is -1 or 1 where a bound stops
         a parameter: it has no standard error, and the errors of the others are those of a fit in which it is fixed.
-        ``residual_names`` are the names of the rows of fun and jac, if J's outputs have names.
+        ``optimality`` is the largest slope of the cost along a parameter that no bound stops (trf, dogbox: scaled as
+        SciPy scales it). ``residual_names`` are the names of the rows of fun and jac, if J's outputs have names.
         ``kept``, (m,), says which residuals had a value at x0. With on_failure "nan" or "repair" the others are left
         out of the fit, with a warning, and fun and jac have rows only for those that are kept. The last ``n_prior``
         residuals are those of ``prior``; all statistics count them among the m. If a limit ends "model" at a point

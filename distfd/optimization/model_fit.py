@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from distfd.optimization.model_fit_regression import LinearModel, Observed, fit_model, lengths_agree, with_value_at
+from distfd.optimization.model_fit_regression import (
+    LinearModel,
+    Observed,
+    PartlyLinear,
+    fit_model,
+    lengths_agree,
+    with_value_at,
+)
 from distfd.optimization.model_fit_step import least_of_model
 
 if TYPE_CHECKING:
@@ -157,6 +164,8 @@ class ModelSearch:
     adapts : bool
         Whether the typical sizes come only from x0. The first slopes may then enlarge those of variables that start
         near 0, and variables that grow far beyond x0 enlarge their own.
+    linear : (q, d) ndarray
+        Slopes of the last q residuals, those of priors, which are linear in x: the regression is through the others.
 
     Attributes
     ----------
@@ -181,6 +190,7 @@ class ModelSearch:
     loss: Loss
     options: ModelOptions
     adapts: bool = False
+    linear: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     residuals: Floats | None = None
     cost: float = np.inf
     measured: bool = False
@@ -190,7 +200,7 @@ class ModelSearch:
     failed: int = 0
     _radius: float = 0.0
     _observations: list[_Observation] = field(default_factory=list)
-    _model: Model | None = None
+    _model: Model | PartlyLinear | None = None
     _proposals: list[_Proposal] = field(default_factory=list)
     _improved: bool = False
     _asked: int = 0
@@ -318,10 +328,11 @@ class ModelSearch:
             self.converged = "xtol: the step was shorter"
         return True
 
-    def model(self) -> Model:
+    def model(self) -> Model | PartlyLinear:
         """The regression through all that is known around x, in typical sizes."""
         if self._model is None:
-            self._model = self._fit()
+            model = self._fit()
+            self._model = PartlyLinear(model, self.linear * self.typical) if len(self.linear) else model
         return self._model
 
     def jacobian(self) -> Floats:
@@ -402,7 +413,9 @@ class ModelSearch:
         at = [o for o in self._observations if o.x.tobytes() == x0.tobytes()]
         known = Evaluated(x0, at[0].value, [o.slope for o in at if o.slope is not None])
         noise = None if self._fitted else self.noise
-        search = ModelSearch(x0, self.lower, self.upper, typical, self.loss, self.options, noise=noise)
+        search = ModelSearch(
+            x0, self.lower, self.upper, typical, self.loss, self.options, linear=self.linear, noise=noise
+        )
         search._radius *= shorter
         search.tell([known])
         return search
@@ -503,7 +516,11 @@ class ModelSearch:
     def _slopes(self) -> list[tuple[bytes, float, Floats]]:
         """The place and direction of each slope as bytes, its length, and its value."""
         known = [(o.x, o.slope) for o in self._observations if o.slope is not None]
-        return [(x.tobytes() + one.direction.tobytes(), one.length, one.value) for x, one in known]
+        return [(x.tobytes() + one.direction.tobytes(), one.length, self._modelled(one.value)) for x, one in known]
+
+    def _modelled(self, residuals: Floats) -> Floats:
+        """Those of the residuals that the regression is to find."""
+        return residuals[: len(residuals) - len(self.linear)]
 
     def _misfit(self, model: Model) -> float:
         """Relative difference between the model's slopes at x and the observed ones; 0 if there are none."""
@@ -529,17 +546,17 @@ class ModelSearch:
         values = [o for o in near if o.slope is None and o.x.tobytes() != here]
         slopes = [(o, o.slope, o.slope.direction * scale) for o in near if o.slope is not None]
         lengths = np.array([float(np.linalg.norm(u)) for _, _, u in slopes])
-        m, n = len(self.residuals), len(self.x)
+        m, n = len(self.residuals) - len(self.linear), len(self.x)
         return Observed(
             np.reshape([(o.x - self.x) * scale for o in values], (len(values), n)),
-            np.reshape([o.value - self.residuals for o in values], (len(values), m)),
+            np.reshape([self._modelled(o.value - self.residuals) for o in values], (len(values), m)),
             np.reshape([(o.x - self.x) * scale for o, _, _ in slopes], (len(slopes), n)),
             np.reshape([u for _, _, u in slopes], (len(slopes), n)) / lengths[:, None],
-            np.reshape([slope.value for _, slope, _ in slopes], (len(slopes), m)) / lengths[:, None],
+            np.reshape([self._modelled(slope.value) for _, slope, _ in slopes], (len(slopes), m)) / lengths[:, None],
             np.array([2.0 / slope.length**2 for _, slope, _ in slopes]) / lengths**2,
         )
 
-    def _least_known(self, model: Model) -> Floats | None:
+    def _least_known(self, model: Model | PartlyLinear) -> Floats | None:
         """The direction of the least known slope at x, after refused steps; None if these have other reasons."""
         if self._improved or not self.failed or self.failed % _AFTER:
             return None
@@ -549,13 +566,13 @@ class ModelSearch:
         self._improved = True
         return np.asarray(vectors[:, -1] * self.typical)
 
-    def _directions(self, model: Model, z: Floats, n: int) -> Floats:
+    def _directions(self, model: Model | PartlyLinear, z: Floats, n: int) -> Floats:
         """The n directions whose slopes at z will be least known once the value at z is known, (n, d)."""
         _, vectors = self._unknown(with_value_at(model, z), z)
         n = min(n, int(self._free.sum()))
         return np.asarray(vectors[:, ::-1][:, :n].T * self.typical)
 
-    def _unknown(self, model: Model, z: Floats) -> tuple[Floats, Floats]:
+    def _unknown(self, model: Model | PartlyLinear, z: Floats) -> tuple[Floats, Floats]:
         """Variances of the slope at z, ascending, with their directions as columns, along free variables."""
         free = np.flatnonzero(self._free)
         values, vectors = np.linalg.eigh(model.slope_covariance(z)[np.ix_(free, free)])
@@ -563,7 +580,7 @@ class ModelSearch:
         whole[free] = vectors
         return values, whole
 
-    def _steps(self, model: Model, whole: int, spare: int) -> list[_Proposal]:
+    def _steps(self, model: Model | PartlyLinear, whole: int, spare: int) -> list[_Proposal]:
         """Distinct trials; the model's own step comes first."""
         assert self.residuals is not None, "x0 is known"
         wanted, box = whole + spare, self._box()

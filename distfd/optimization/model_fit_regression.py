@@ -231,6 +231,38 @@ class LinearModel:
         return np.zeros((len(z), len(z)))
 
 
+class PartlyLinear:
+    """A model of all residuals but the last ones, and those, which are linear in x and known.
+
+    Parameters
+    ----------
+    model : Model
+        Of the first m - q residuals.
+    linear : (q, d) ndarray
+        Slopes of the others.
+    """
+
+    def __init__(self, model: Model, linear: Floats) -> None:
+        self._model, self._linear = model, linear
+        self.observed, self.length, self.noise, self.signal = model.observed, model.length, model.noise, model.signal
+
+    def value(self, z: Floats) -> Floats:
+        """As `Model.value`."""
+        return np.concatenate((self._model.value(z), self._linear @ z))
+
+    def jacobian(self, z: Floats) -> Floats:
+        """As `Model.jacobian`."""
+        return np.concatenate((self._model.jacobian(z), self._linear))
+
+    def curvature(self, z: Floats, weights: Floats) -> Floats:
+        """As `Model.curvature`."""
+        return self._model.curvature(z, weights[: len(weights) - len(self._linear)])
+
+    def slope_covariance(self, z: Floats) -> Floats:
+        """As `Model.slope_covariance`."""
+        return self._model.slope_covariance(z)
+
+
 def fit_model(observed: Observed, noises: Sequence[float] = (0.0,), known: float | None = None) -> tuple[Model, float]:
     """The model with the most likely length and noise variance, and the logarithm of the likelihood.
 
@@ -262,7 +294,7 @@ def fit_model(observed: Observed, noises: Sequence[float] = (0.0,), known: float
     return Model(o, best[1].length, best[1].noise, products), best[0]
 
 
-def with_value_at(model: Model, z: Floats) -> Model:
+def with_value_at(model: Model | PartlyLinear, z: Floats) -> Model:
     """The model as if the value at z were known: only the uncertainty of slopes is right in it."""
     o = model.observed
     none = np.zeros((len(o.at) + 1, 0))

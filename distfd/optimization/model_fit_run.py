@@ -110,7 +110,8 @@ class _Run:
         self._fit, self._course = fit, fit.course
         self._evaluator = fit.course.evaluator
         self._evaluator.start()
-        first = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts)
+        priors = fit.weighting.prior_slopes(len(x0))
+        first = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts, priors)
         self._searches = SecondSearch(first)
         self._step = step = self._evaluator.setting(x0).options.step
         given = step.noise if isinstance(step, NoiseStep) else None

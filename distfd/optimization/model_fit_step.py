@@ -20,6 +20,8 @@ _SHORTER = 0.4
 _BISECTIONS = 80
 _FLAT = 1e-14
 """Curvatures below this part of the largest count as 0."""
+_GRADED = 1e-9
+"""Where the least of the diagonal's curvatures is below this part of the largest, it is lost among eigenvalues."""
 _SMALL_STEP, _SMALL_GAIN = 1e-7, 1e-10
 """Relative changes of the step and of the cost below which the minimum is found."""
 _OVER = 1.001
@@ -101,8 +103,12 @@ def least_of_model(
 def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats:
     """The s with |z + s| <= radius of the least quadratic: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
 
-    The multiplier is found by bisection in the Hessian's eigenvectors.
+    The multiplier is found by bisection in the Hessian's eigenvectors. Where their eigenvalues would be lost in the
+    round-off of the largest, the step is Newton's, cut off at the radius.
     """
+    step_of_graded = _cut_newton_step(hessian, gradient, z, radius)
+    if step_of_graded is not None:
+        return step_of_graded
     values, vectors = np.linalg.eigh(hessian)
     a, b = vectors.T @ gradient, vectors.T @ z
     top = max(abs(float(values[0])), abs(float(values[-1])), 1e-300)
@@ -123,3 +129,24 @@ def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Flo
                 high = middle
         found = step(high)
     return np.asarray(vectors @ found)
+
+
+def _cut_newton_step(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats | None:
+    """Newton's step as far as the radius, by a Cholesky factor in units of the diagonal; None for a usual Hessian."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    diagonal = np.diag(hessian)
+    if not 0 < diagonal.min() < _GRADED * diagonal.max():
+        return None
+    size = np.sqrt(diagonal)
+    try:
+        factor = cho_factor(hessian / np.outer(size, size), check_finite=False)
+    except LinAlgError:
+        return None
+    step = -cho_solve(factor, gradient / size, check_finite=False) / size
+    # |z + t step| = radius for the t >= 0 of this quadratic.
+    a, b, c = float(step @ step), float(z @ step), float(z @ z) - radius**2
+    if a == 0 or not np.isfinite(a):
+        return None
+    t = (-b + float(np.sqrt(max(b * b - a * c, 0.0)))) / a
+    return np.asarray(step * min(1.0, t))

@@ -245,6 +245,9 @@ class Finish:
             squares = result.jac**2 if isinstance(result.jac, np.ndarray) else result.jac.multiply(result.jac)
             curvature = np.asarray(squares.sum(axis=0), dtype=np.float64).ravel()
             result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
+            # SciPy has said it of its own end; "model", and a run that was cut off, have not.
+            free = np.abs(result.grad[result.active_mask == 0])
+            result.setdefault("optimality", float(free.max(initial=0.0)))
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
         result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
         if best is not None:

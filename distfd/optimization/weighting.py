@@ -135,6 +135,12 @@ class Weighting:
         """As `values`, for outputs that include those that are not kept."""
         return self.values(outputs if kept is None else outputs[kept], kept, x)
 
+    def prior_slopes(self, d: int) -> Floats:
+        """Derivatives of the residuals of priors, (q, d)."""
+        rows = np.zeros((len(self.at), d))
+        rows[np.arange(len(self.at)), self.at] = 1.0 / self.spread
+        return rows
+
     def _sigma(self, kept: Kept, m: int) -> float | Floats:
         whole = m if kept is None else len(kept)
         sigma = self.sigma.of(whole) if isinstance(self.sigma, SigmaByName) else self.sigma
@@ -151,8 +157,7 @@ class Weighting:
             return matrix
         m, d = matrix.shape
         sigma = np.broadcast_to(self._sigma(kept, m), (m,))
-        rows = np.zeros((len(self.at), d))
-        rows[np.arange(len(self.at)), self.at] = prior / self.spread
+        rows = prior * self.prior_slopes(d)
         if isinstance(matrix, np.ndarray):
             return np.concatenate((matrix / sigma[:, None], rows))
         from scipy.sparse import csr_array, diags_array, vstack

@@ -94,6 +94,7 @@ def test_r_squared_with_different_sigmas() -> None:
 def test_a_bound_that_holds_a_parameter_takes_it_out(method: Any) -> None:
     found = fit(bounds=([0, 0, 0], [10, 0.5, 1]), method=method)
     assert found.active_mask.tolist() == [0, 1, -1]
+    assert found.optimality <= 1e-2 < abs(found.grad[1])
     alone, covariance = scipy.optimize.curve_fit(lambda t, a: model(t, a, 0.5, 0.0), T, Y)
     assert found.x[0] == pytest.approx(alone[0], rel=1e-5)
     assert found.standard_errors[0] == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-4)

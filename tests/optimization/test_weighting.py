@@ -125,6 +125,14 @@ def test_error_bars_and_noise_are_weighted_too(method: Any) -> None:
         assert 1e-8 < found.noise < 1e-5, "of J's outputs, and not of the residuals"
 
 
+@pytest.mark.parametrize("width", [1e-15, 1e-13, 1e-11, 1e-9, 1e-6])
+def test_a_prior_may_be_so_narrow_that_it_holds_its_parameter(width: float) -> None:
+    found = fit(method="model", sigma=SIGMA, prior={"x1": (0.6, width)})
+    held = fit(x0=(1.0, 0.6, 0.1), bounds=([0, 0.6, -9], [9, 0.6, 9]), sigma=SIGMA)
+    np.testing.assert_allclose(found.x, held.x, rtol=1e-3)
+    assert found.n_evaluations < 40, "and not one small step after the other"
+
+
 def test_priors_of_fixed_parameters_say_nothing() -> None:
     bounds = ([0, 0.7, -1], [9, 0.7, 1])
     start = [1.0, 0.7, 0.1]
