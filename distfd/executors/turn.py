@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -65,7 +66,8 @@ class Turn:
     def __exit__(self, *exc: object) -> None:
         self._owner = None
         self._lock.release()
-        self._do_left()
+        with contextlib.suppress(Exception):  # of another call's work: this call's result is not to be lost for it
+            self._do_left()
 
     def begun(self, evaluation: Open) -> None:
         """Note, for who has the turn, that this goes on when its caller asks for it again."""
