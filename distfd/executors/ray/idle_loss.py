@@ -7,6 +7,7 @@ else: a notebook would be gone for a cluster that it does not need any more.
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ class IdleLoss:
 
         The caller holds ``registry.opening``.
         """
+        if "ray" not in sys.modules:  # nor is it to be imported before it is told of the token
+            return
         cluster = connection()
         if is_private(cluster) and not self._registry.waited(cluster) and (ended := ended_servers()):
             self._leave(cluster, f"{' and '.join(ended)} ended")

@@ -153,10 +153,14 @@ def cluster_address() -> str:
 
 
 def server_pids() -> list[int]:
-    """Process ids of the servers of a cluster that this process has started; none where that cannot be told."""
+    """Process ids of the servers that this process has started and that run; none where that cannot be told.
+
+    The number of one that has ended may be another process's by now.
+    """
     with contextlib.suppress(Exception):
         node: Any = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
-        return [info.process.pid for infos in node.all_processes.values() for info in infos]
+        started = [info.process for infos in node.all_processes.values() for info in infos]
+        return [process.pid for process in started if process.poll() is None]
     return []
 
 
