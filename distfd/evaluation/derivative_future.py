@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -249,7 +250,7 @@ class Pending:
         bool
             Whether it is cancelled: False if it was done before.
         """
-        with self._turn:
+        with self._turn.held():
             self.close()
         return self._cancelled
 
@@ -270,7 +271,8 @@ class Pending:
 
         With ``for_value`` for nothing, if another thread has got the value meanwhile.
         """
-        if not self._turn.take(None if until is None else until - awake_clock.now()):
+        holding = self._turn.take(None if until is None else until - awake_clock.now(), sys._getframe())  # noqa: SLF001
+        if holding is None:
             return
         try:
             if for_value and self._value is not None:
@@ -281,7 +283,7 @@ class Pending:
             finally:
                 self._limit(None)
         finally:
-            self._turn.__exit__()
+            self._turn.give_back(holding)
 
     def settle(self) -> None:
         """Finish it, for who has the turn; what goes wrong with J is told by `value` and `result`."""

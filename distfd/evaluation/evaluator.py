@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
+import sys
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
@@ -287,7 +288,7 @@ class Evaluator(DerivativeMethods):
 
     def _adopt(self, options: DerivativeOptions, structure: Structure | None) -> None:
         """Take the options for flat numbers, and a J that is given a structure, if x has one."""
-        with self._turn:
+        with self._turn.held():
             self._settle()
             if structure is not None:
                 objective = self._session.objective.structured(structure).named(structure.labels)
@@ -514,7 +515,7 @@ class Evaluator(DerivativeMethods):
     @contextlib.contextmanager
     def _turned(self) -> Iterator[None]:
         """One call of the executor at a time; inside, no other wave is open in it, and J is what it is now."""
-        with self._turn:
+        with self._turn.held(sys._getframe(2)):  # noqa: SLF001  # of the method; contextlib's is between
             self._settle()
             self._session.refresh()
             try:

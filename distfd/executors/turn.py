@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distfd.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+_LOOK = 0.5
+"""Seconds between two looks whether the call that is waited for is still there."""
 
 
 class Open(Protocol):
@@ -21,6 +29,23 @@ class Open(Protocol):
         """Finish it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """A call that has the turn: where it is, in which thread, and the lock that it holds."""
+
+    thread: int
+    frame: FrameType
+    lock: Any
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended without giving the turn back, as where Ctrl-C came between two of its lines."""
+        frame = sys._current_frames().get(self.thread)  # noqa: SLF001  # Python's only way to see another thread
+        while frame is not None and frame is not self.frame:
+            frame = frame.f_back
+        return frame is None
+
+
 class Turn:
     """Held while a call has an executor evaluate; other threads wait for it.
 
@@ -28,44 +53,78 @@ class Turn:
     """
 
     def __init__(self) -> None:
+        self._left: deque[Callable[[], None]] = deque()
+        self._open: weakref.ref[Open] | None = None
+        self._mending = threading.Lock()
         self._renew()
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
-        self._owner: int | None = None
+        self._holding: Holding | None = None
+        self._taken = 0
+        """How often a call has taken it."""
         self._pid = os.getpid()
-        self._left: Callable[[], None] | None = None
-        self._open: weakref.ref[Open] | None = None
 
-    def _of_this_process(self) -> None:
-        """In a forked child, where the thread that has the turn may not be, begin with a turn that nobody has."""
+    @contextlib.contextmanager
+    def held(self, frame: FrameType | None = None) -> Iterator[None]:
+        """Inside, this call has the turn.
+
+        Parameters
+        ----------
+        frame : frame, optional
+            Of the function that is not left before the block is; by default of the one that has it.
+
+        Raises
+        ------
+        InputError
+            If this thread has the turn already.
+        """
+        holding = self.take(None, frame or sys._getframe(2))  # noqa: SLF001  # contextlib's is between
+        try:
+            yield
+        finally:
+            self.give_back(holding)
+
+    def take(self, seconds: float | None, frame: FrameType) -> Holding | None:
+        """Take the turn, if it comes in so many seconds; what to give back, or None if it did not come."""
         if self._pid != os.getpid():
-            self._renew()
+            self._renew()  # forked: the thread that had the turn may not be in this process
+        until = None if seconds is None else time.monotonic() + seconds
+        taken_before = -1
+        while True:
+            lock, has, taken = self._lock, self._holding, self._taken
+            mine = has is not None and has.thread == threading.get_ident()
+            if mine and has is not None and not has.is_over:
+                raise InputError(
+                    "this executor is evaluating already: J, observers and callbacks cannot call it, or an Evaluator "
+                    "that has it, meanwhile; give them an executor of their own"
+                )
+            wait = _LOOK if until is None else min(_LOOK, max(0.0, until - time.monotonic()))
+            if lock.acquire(timeout=0.0 if mine else wait):
+                if lock is not self._lock:
+                    continue  # it was taken for lost meanwhile
+                self._taken, self._holding = self._taken + 1, (holding := Holding(threading.get_ident(), frame, lock))
+                return holding
+            # Who has taken the lock is noted a moment later; where nobody was for long, Ctrl-C came in between.
+            lost = taken == taken_before if has is None else has.is_over
+            taken_before = taken if has is None else -1
+            if lost and self._holding is has:
+                self._mend(lock)
+            elif until is not None and time.monotonic() >= until:
+                return None
 
-    def __enter__(self) -> None:
-        self._of_this_process()
-        if self._owner == threading.get_ident():
-            raise InputError(
-                "this executor is evaluating already: J, observers and callbacks cannot call it, or an Evaluator that "
-                "has it, meanwhile; give them an executor of their own"
-            )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
+    def _mend(self, lost: Any) -> None:
+        with self._mending:
+            if self._lock is lost:
+                self._lock, self._holding = threading.Lock(), None
 
-    def take(self, seconds: float | None) -> bool:
-        """Take the turn as ``with`` does, if it comes in so many seconds; whether it came."""
-        self._of_this_process()
-        if self._owner == threading.get_ident() or seconds is None:
-            self.__enter__()
-            return True
-        if not self._lock.acquire(timeout=max(0.0, seconds)):
-            return False
-        self._owner = threading.get_ident()
-        return True
-
-    def __exit__(self, *exc: object) -> None:
-        self._owner = None
-        self._lock.release()
+    def give_back(self, holding: Holding | None) -> None:
+        """End the turn of a call, unless it has been taken for over."""
+        if holding is None:
+            return
+        if self._holding is holding:
+            self._holding = None
+            holding.lock.release()
         with contextlib.suppress(Exception):  # of another call's work: this call's result is not to be lost for it
             self._do_left()
 
@@ -81,22 +140,22 @@ class Turn:
 
     def at_end(self, work: Callable[[], None]) -> None:
         """Do this now, or, while another thread has the turn, have that one do it as its turn ends."""
-        self._of_this_process()
-        if self._owner == threading.get_ident():
+        has = self._holding
+        if has is not None and has.thread == threading.get_ident() and not has.is_over:
             work()
             return
-        self._left = work
+        self._left.append(work)
         self._do_left()
 
     def _do_left(self) -> None:
         # Whoever has the lock meanwhile comes by here once it is free.
-        while self._left is not None and self._lock.acquire(blocking=False):
+        while self._left and (holding := self.take(0.0, sys._getframe())) is not None:  # noqa: SLF001
             try:
-                work, self._left = self._left, None
-                if work is not None:
-                    work()
+                while self._left:
+                    self._left.popleft()()
             finally:
-                self._lock.release()
+                self._holding = None
+                holding.lock.release()
 
 
 _turns: weakref.WeakKeyDictionary[object, Turn] = weakref.WeakKeyDictionary()

@@ -260,7 +260,7 @@ def test_the_last_request_for_room_knows_who_has_left(
         census.look()
     assert [len(asks) for asks in asked] == [1, 2, 2]
     for census, rest in ((second, 1), (first, 0)):
-        census._ended.set()
+        census._ended.tell()
         census._run()
         assert len(asked[-1]) == rest
     assert notes == {}

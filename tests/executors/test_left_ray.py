@@ -96,3 +96,43 @@ for ask in asks:
 
 def test_what_is_asked_inside_starts_nothing_and_what_the_user_asks_does() -> None:
     run(_ASKS)
+
+
+_WHILE_IT_WAITS = """
+import threading
+import distfd
+
+
+def slow(x):
+    time.sleep(0.2)
+    return float(x @ x)
+
+
+executor = distfd.RayExecutor(num_cpus=2)
+assert abs(distfd.gradient(f, x, executor=executor) - 2 * x).max() < 1e-6
+timer = threading.Timer(0.3, distfd.shutdown)
+timer.start()
+try:
+    distfd.gradient(slow, np.arange(30.0), executor=executor)
+except distfd.ClusterError as error:
+    assert "this process left the Ray cluster" in str(error), error
+else:
+    raise AssertionError("it has gone on without a cluster")
+timer.join()
+assert abs(distfd.gradient(f, x, executor=executor) - 2 * x).max() < 1e-6
+# And Ray's own way of it, as it comes out of a call.
+error = SystemExit(0)
+error.ray_terminate_msg = "Ray has left"
+from distfd.executors.ray.nodes import Nodes
+for other, told in ((error, distfd.ClusterError), (SystemExit(3), SystemExit)):
+    try:
+        with Nodes(private=True).explained():
+            raise other
+    except BaseException as raised:
+        assert type(raised) is told or isinstance(raised, told), raised
+"""
+
+
+def test_who_waits_while_another_thread_ends_the_cluster_is_told() -> None:
+    """Ray would end the waiting call by SystemExit(0), and the program without a word, as if all were well."""
+    run(_WHILE_IT_WAITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -100,14 +102,14 @@ def test_to_close_waits_for_nobody_and_leaves_the_slots_to_who_has_them() -> Non
 def test_what_is_left_for_the_end_of_a_turn_is_done_once_by_somebody() -> None:
     turn, done = Turn(), []
     turn.at_end(lambda: done.append("free"))
-    with turn:
+    with turn.held():
         turn.at_end(lambda: done.append("own"))
         thread = threading.Thread(target=turn.at_end, args=(lambda: done.append("other's"),))
         thread.start()
         thread.join()
         assert done == ["free", "own"]
     assert done == ["free", "own", "other's"]
-    with turn:
+    with turn.held():
         pass
     assert done == ["free", "own", "other's"]
 
@@ -123,3 +125,67 @@ def test_an_adapted_executor_has_one_turn_in_all_its_sessions() -> None:
     assert turn_of(one) is turn_of(one)
     assert turn_of(one) is not turn_of(Foreign())
     assert turn_of(Slotted()) is not turn_of(Slotted())
+
+
+def interrupted(turn: Turn, how: str) -> None:
+    """A call that Ctrl-C ends between two lines, where it has the turn and nobody is noted for it, or does not go."""
+    if how == "before it is noted":
+        turn._lock.acquire()
+    else:
+        turn.take(None, sys._getframe())
+
+
+@pytest.mark.parametrize("how", ["before it is noted", "before it is given back"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_turn_that_an_interrupt_has_kept_is_taken_back(how: str, elsewhere: bool) -> None:
+    turn = Turn()
+    if elsewhere:
+        thread = threading.Thread(target=interrupted, args=(turn, how))
+        thread.start()
+        thread.join()
+    else:
+        interrupted(turn, how)
+    with turn.held(), pytest.raises(distfd.InputError, match="is evaluating already"), turn.held():
+        pass
+    assert turn.take(0.0, sys._getframe()) is not None
+
+
+def test_a_turn_is_given_back_by_the_call_that_has_it_alone() -> None:
+    turn = Turn()
+    first = turn.take(None, sys._getframe())
+    turn.give_back(first)
+    second = turn.take(None, sys._getframe())
+    turn.give_back(first)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(turn.take, 0.6, sys._getframe()).result() is None, "this call has it, and is not over"
+        turn.give_back(second)
+        assert pool.submit(turn.take, 0.0, sys._getframe()).result() is not None
+
+
+def test_a_forked_child_is_answered_by_what_its_parent_has_begun() -> None:
+    code = """
+import os, signal
+import distfd
+executor = distfd.SerialExecutor()
+ev = distfd.Evaluator(lambda x: float(x @ x), executor=executor)
+pending = ev.begin([1.0, 2.0])
+if os.fork() == 0:
+    signal.alarm(60)
+    assert ev.value([3.0, 4.0]) == 25.0
+    assert abs(pending.result().derivative - [2.0, 4.0]).max() < 1e-6
+    os._exit(0)
+assert os.wait()[1] == 0
+assert abs(pending.result().derivative - [2.0, 4.0]).max() < 1e-6
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.usefixtures("private_ray")
+def test_the_end_of_a_with_block_waits_for_calls_of_other_threads() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        with distfd.RayExecutor(max_slots=2) as executor:
+            asked = [pool.submit(distfd.gradient, of(c, 0.02), X, executor=executor) for c in range(1, 10)]
+            asked[0].result(60)
+        for c, future in enumerate(asked, 1):
+            assert future.result(60) == pytest.approx([2.0 * c, 4.0 * c], rel=1e-6)

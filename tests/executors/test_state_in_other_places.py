@@ -205,3 +205,32 @@ def test_state_of_a_script(tmp_path: Path) -> None:
     assert [line.split(" ", 1)[1] for line in ran.stdout.splitlines()] == [
         f"{5.0 * k} [{2.0 * k}, {4.0 * k}] [{5.0 * k}]" for k in factors
     ], ran.stderr
+
+
+SPAWNED = """
+import multiprocessing, sys
+import distfd
+
+gain = 3.0
+def J(x): return gain * float(x @ x)
+
+def child():
+    executor = distfd.RayExecutor(address="local", num_cpus=2)
+    assert abs(distfd.gradient(J, [1.0, 2.0], executor=executor) - [6.0, 12.0]).max() < 1e-5
+    distfd.shutdown()
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_j_of_a_script_travels_from_a_process_that_it_has_spawned(method: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SPAWNED)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+    argv = [sys.executable, "script.py", method]
+    ran = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr

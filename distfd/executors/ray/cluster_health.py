@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import ClusterLostError
+from distfd.executors.ray.thread_ending import ThreadEnding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -231,7 +232,7 @@ class ClusterWatch:
         self._look = look
         self._streaks = Streaks()
         self._nodes: set[Address] = set()
-        self._ended = threading.Event()
+        self._ended = ThreadEnding()
         self.lost: str | None = None
         """Why the cluster is lost, once it is."""
         self.hung: frozenset[Address] = frozenset()
@@ -244,7 +245,7 @@ class ClusterWatch:
 
     def stop(self) -> None:
         """Ask the thread to end; it ends after the check that is under way."""
-        self._ended.set()
+        self._ended.tell()
 
     def add(self, node: Address) -> None:
         """Check this node's raylet too from now on."""
@@ -310,7 +311,7 @@ class ClusterWatch:
 
     def _run(self) -> None:
         before = time.monotonic()
-        while self.lost is None and not self._ended.is_set():
+        while self.lost is None and not self._ended.told:
             now = time.monotonic()
             # More than a look takes, and this process was not awake.
             self.tick(min(now - before, _EVERY + 2 * _ANSWER))

@@ -19,6 +19,7 @@ from distfd.core.errors import ClusterError
 from distfd.core.records import NOTHING
 from distfd.executors.ray.internals import ClusterNotes, dead_jobs, starting_nothing
 from distfd.executors.ray.resources import count_slots, live_nodes
+from distfd.executors.ray.thread_ending import ThreadEnding
 from distfd.workers.messages import ChunkDone
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class ClusterCapacity:
         self._requested: list[Ask] = []
         self._fitted = time.monotonic()
         self._resting = False
-        self._ended = threading.Event()
+        self._ended = ThreadEnding()
         self._thread = threading.Thread(target=self._run, name="distfd counts nodes", daemon=True)
         self.target = 1
         """Slots that this driver should have."""
@@ -162,7 +163,7 @@ class ClusterCapacity:
 
     def stop(self) -> bool:
         """End the thread and remove this driver's note; whether the thread makes no call of Ray any more."""
-        self._ended.set()
+        self._ended.tell()
         if self._thread.is_alive():
             self._thread.join(1.0 if self._ask is None else 15.0)  # room that nobody gives back costs money
         return not self._thread.is_alive()

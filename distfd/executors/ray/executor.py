@@ -6,6 +6,7 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import threading
@@ -23,7 +24,7 @@ from distfd.executors.ray.connection import connection, forked, is_private, join
 from distfd.executors.ray.disconnect import leave, shut_down
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
 from distfd.executors.ray.idle_loss import IdleLoss
-from distfd.executors.ray.nodes import Nodes
+from distfd.executors.ray.nodes import LEFT, Nodes
 from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
 from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, check_needs, count_slots, live_nodes, make_resources
@@ -150,7 +151,10 @@ class RayExecutor(Executor):
         return f"<RayExecutor({told}): {state}>"
 
     def __exit__(self, *_: object) -> None:
-        """End all workers, and those that stayed for the next call."""
+        """End all workers, and those that stayed for the next call; where another thread evaluates, after its call."""
+        self.turn.at_end(self._end_all)
+
+    def _end_all(self) -> None:
         self._end()
         if self._kept is not None and not forked():
             _warm.end(self._kept)
@@ -299,10 +303,7 @@ class RayExecutor(Executor):
             time.sleep(min(seconds, 0.05))
             return []
         if self._slots is None or self._nodes is None or not self._connected():
-            raise ClusterLostError(
-                "this process left the Ray cluster (ray.shutdown), or lost it, while evaluations were running there; "
-                "finished evaluations are kept: make the same call again to continue"
-            )
+            raise ClusterLostError(LEFT)
         with self._nodes.explained():
             if _registry.shares(self) and self._slots.lacking:
                 seconds = min(seconds, _SOON)  # what another session gives back is to be taken over soon
@@ -462,8 +463,8 @@ class RayExecutor(Executor):
         self._forget()
 
     def _opened_slots(self) -> tuple[Slots, Nodes]:
-        assert self._slots is not None, "the executor is not open"
-        assert self._nodes is not None, "the executor is not open"
+        if self._slots is None or self._nodes is None:
+            raise ClusterLostError(LEFT)
         return self._slots, self._nodes
 
     def _check(self) -> None:
@@ -495,15 +496,19 @@ def _connected_to(cluster: str | None) -> bool:
 def shutdown() -> None:
     """End the workers that stay for the next call, and the private Ray cluster that distfd started in this process.
 
-    A cluster that the caller connected to, or that was joined, is left as it is. The next call starts what it needs.
+    Another thread that waits for evaluations there gets a ClusterError; what was finished is kept. A cluster that the
+    caller connected to, or that was joined, is left as it is. The next call starts what it needs.
     """
     if "ray" not in sys.modules or forked():
         return
     import ray
 
-    with _registry.opening:
+    with _registry.opening, contextlib.ExitStack() as held:
         _warm.end()
         if ray.is_initialized() and is_private(connection()):
+            for holder in _registry.on(connection()):
+                if isinstance(holder, RayExecutor):
+                    held.enter_context(holder._driven)  # noqa: SLF001  # Ray would end the process of who asks it
             shut_down()
 
 

@@ -420,6 +420,11 @@ def tells_disowned(error: Exception) -> bool:
     return _says(error, _DISOWNED)
 
 
+def tells_left(error: SystemExit) -> bool:
+    """Whether Ray has ended a call because another thread of this process left the cluster meanwhile."""
+    return hasattr(error, "ray_terminate_msg")
+
+
 def tells_failed_start(error: Exception) -> bool:
     """Whether it says that a worker could not be made."""
     return _says(error, _STARTING)

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.core.errors import ClusterError, DistfdError
+from distfd.core.errors import ClusterError, ClusterLostError, DistfdError
 from distfd.executors.ray.cluster_health import ClusterWatch, as_address, head, raylet
 from distfd.executors.ray.disconnect import end_servers, joined
-from distfd.executors.ray.internals import starting_nothing
+from distfd.executors.ray.internals import starting_nothing, tells_left
 from distfd.workers.emergency_exit import emergency_exit
 from distfd.workers.processes import kernel_file
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distfd.executors.ray.cluster_health import Address, WatchedServer
+
+LEFT = (
+    "this process left the Ray cluster (ray.shutdown), or lost it, while evaluations were running there; finished "
+    "evaluations are kept: make the same call again to continue"
+)
+"""To whoever waits for evaluations on a cluster that another thread has left."""
 
 _KILLED = 1 << (signal.SIGKILL - 1)
 """The bit of this signal among those that wait for a process."""
@@ -94,6 +100,7 @@ class Nodes:
         ClusterError
             If it is there and Ray failed all the same.
         """
+        import ray
         from ray.exceptions import RayError
 
         try:
@@ -101,7 +108,13 @@ class Nodes:
                 yield
         except DistfdError:
             raise
+        except SystemExit as error:
+            if not tells_left(error):
+                raise
+            raise ClusterLostError(LEFT) from error
         except Exception as error:
+            if not ray.is_initialized():
+                raise ClusterLostError(LEFT) from error
             self.assure()
             if isinstance(error, (RayError, ConnectionError)):
                 first = next(iter(str(error).strip().splitlines()), "")

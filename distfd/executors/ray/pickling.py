@@ -107,6 +107,7 @@ def returned_bytes(thing: object) -> bytes:
 
 def _written(thing: object, pickler: Any, in_band: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
     stream = io.BytesIO()
+    _take_script_by_value()
     try:
         pickler(stream, buffer_callback=in_band).dump(thing)
     except Exception as error:  # pickling runs code of whatever is pickled
@@ -115,6 +116,18 @@ def _written(thing: object, pickler: Any, in_band: Callable[[pickle.PickleBuffer
             "files, locks, connections) inside J, or in a simulator's setup()"
         ) from error
     return stream.getvalue()
+
+
+def _take_script_by_value() -> None:
+    """Have what is defined in the script of a spawned process travel by value, as that of any other script does.
+
+    multiprocessing gives the script another name there, by which no worker finds it.
+    """
+    script = sys.modules.get("__mp_main__")
+    if script is not None and script.__name__ == "__mp_main__":
+        from ray import cloudpickle
+
+        cloudpickle.register_pickle_by_value(script)  # type: ignore[no-untyped-call]  # Ray lacks types
 
 
 @functools.cache

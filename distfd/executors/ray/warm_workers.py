@@ -165,8 +165,10 @@ class WarmWorkers:
     def __init__(self, registry: SlotRegistry) -> None:
         self._registry = registry
         self._parked: list[ParkedWorkers] = []
-        self._changed = threading.Condition()
-        """Guards the list, and tells the thread that ends idle workers of a change."""
+        self._lock = threading.RLock()
+        """Guards the list. It is taken by itself, as Ctrl-C inside of a Condition's own methods leaves it held."""
+        self._changed = threading.Condition(self._lock)
+        """Tells the thread that ends idle workers of a change."""
         self._thread: threading.Thread | None = None
         self._looked = time.monotonic()
         self._look_at = 0.0
@@ -182,7 +184,7 @@ class WarmWorkers:
             return
         with contextlib.suppress(Exception):
             import ray.autoscaler.v2.sdk  # noqa: F401  # here, and not while somebody may leave Ray
-        with self._changed:
+        with self._lock:
             if not self._registered:
                 self._registered, self._pid, self._looked = True, os.getpid(), time.monotonic()
                 atexit.register(self._at_exit)
@@ -205,7 +207,7 @@ class WarmWorkers:
         The caller holds ``registry.opening``.
         """
         self._drop(lambda each: each.cluster != cluster or each.nodes.lost)
-        with self._changed:
+        with self._lock:
             fitting = [each for each in self._parked if each.key == key and each.share]
             found = max(fitting, key=lambda each: len(each.slots), default=None)
             self._parked = [each for each in self._parked if each is not found]
@@ -218,7 +220,7 @@ class WarmWorkers:
         self._drop(lambda each: each.cluster == cluster)
 
     def _drop(self, stale: Callable[[ParkedWorkers], bool]) -> None:
-        with self._changed:
+        with self._lock:
             dropped = [each for each in self._parked if stale(each)]
             self._parked = [each for each in self._parked if each not in dropped]
         for each in dropped:
@@ -227,7 +229,7 @@ class WarmWorkers:
 
     def like(self, key: Hashable) -> list[ParkedWorkers]:
         """Those of executors that have this key; the caller holds ``registry.opening``."""
-        with self._changed:
+        with self._lock:
             return [each for each in self._parked if each.key == key]
 
     def end(self, key: Hashable | None = None, *, but: Hashable | None = None) -> None:
@@ -235,7 +237,7 @@ class WarmWorkers:
         if forked():
             return
         with self._registry.opening:
-            with self._changed:
+            with self._lock:
                 chosen = [each for each in self._parked if key is None or each.key == key]
                 chosen = [each for each in chosen if but is None or each.key != but]
             for each in chosen:
@@ -243,7 +245,7 @@ class WarmWorkers:
 
     def close(self, parked: ParkedWorkers) -> None:
         """End these workers; the caller holds ``registry.opening``."""
-        with self._changed:
+        with self._lock:
             if parked not in self._parked:
                 return  # they have been taken, or ended, meanwhile
             self._parked.remove(parked)
@@ -251,7 +253,7 @@ class WarmWorkers:
         parked.end()
 
     def __len__(self) -> int:
-        with self._changed:
+        with self._lock:
             return sum(len(each.slots) for each in self._parked)
 
     def _run(self) -> None:
@@ -263,7 +265,7 @@ class WarmWorkers:
 
     def _wait(self) -> bool:
         """Wait until there is something to look at; whether this thread is to go on."""
-        with self._changed:
+        with self._lock:
             while self._parked and not self._ending:
                 now, due = time.monotonic(), min(self._look_at, *(each.until for each in self._parked))
                 if now >= due:
@@ -278,7 +280,7 @@ class WarmWorkers:
 
         Whatever goes wrong with some, the thread goes on: nobody else ends the others.
         """
-        with self._changed:
+        with self._lock:
             parked, now = list(self._parked), time.monotonic()
         over = [each for each in parked if each.until <= now]
         with contextlib.suppress(Exception):
@@ -309,7 +311,7 @@ class WarmWorkers:
         """Leave Ray to end them, as it does when it disconnects; a thread that asks it something then would crash."""
         if self._pid != os.getpid() or forked():
             return
-        with self._changed:
+        with self._lock:
             self._ending = True
             parked, self._parked = self._parked, []
             thread = self._thread
