@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.validation import real_array
+from distfd.core.validation import is_whole, real_array
 from distfd.optimization.checked_options import unknown_option
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
@@ -19,7 +19,7 @@ from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import METHODS, MODEL, OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -78,14 +78,16 @@ def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: fl
     for name, instead in _INSTEAD.items():
         if name in options:
             raise InputError(f"options: {name} would change nothing; {instead}")
-    bowl = _Bowl(options, d)
     second: dict[str, Any] = {}
     if METHODS[method].second:
         second = {"hessp": lambda _, v: v} if METHODS[method].second == "hvp" else {"hess": lambda x: np.eye(len(x))}
-    with _refusals(method):
-        minimize(
-            bowl.value, bowl.start, jac=bowl.gradient, method=method, tol=tolerance, options=_quiet(options), **second
-        )
+
+    def run(options: Mapping[str, Any]) -> None:
+        bowl = _Bowl(options, d)
+        how = {"method": method, "tol": tolerance, "options": _quiet(options), **second}
+        minimize(bowl.value, bowl.start, jac=bowl.gradient, **how)
+
+    _refuse(method, run, options)
 
 
 def _check_x_scale(given: Any) -> None:
@@ -126,21 +128,30 @@ def check_fit_options(
     for name in options:
         if name not in FIT_OPTIONS:
             raise InputError(unknown_option(f"a fit by {method}", name, FIT_OPTIONS))
-    given = {**tolerances(tolerance), **_quiet(options), **arguments}
-    bowl = _Bowl(given, d)
-    m = len(bowl.start) if method == "lm" else 1  # lm needs at least as many residuals as parameters
+    most = options.get("max_nfev")
+    if most is not None and not (is_whole(most) and most >= 1):  # SciPy would go on for ever after 2.5
+        raise InputError(f"options: max_nfev: must be a whole number >= 1 (was {most!r})")
 
-    def residuals(x: Vector) -> Vector:
-        bowl.value(x)
-        return bowl.gradient(x)[:m]
+    def run(options: Mapping[str, Any]) -> None:
+        given = {**tolerances(tolerance), **_quiet(options), **arguments}
+        bowl = _Bowl(given, d)
+        m = len(bowl.start) if method == "lm" else 1  # lm needs at least as many residuals as parameters
 
-    with _refusals(method):
+        def residuals(x: Vector) -> Vector:
+            bowl.value(x)
+            return bowl.gradient(x)[:m]
+
         least_squares(residuals, bowl.start, jac=lambda x: np.eye(m, len(x)), method=method, **given)
+
+    _refuse(method, run, options)
 
 
 def _check_mapping(options: Any) -> None:
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise InputError(f"options: must be values by name (was {options!r})")
+    for name, value in options.items():
+        if isinstance(value, float) and np.isnan(value):
+            raise InputError(f"options: {name}: must be a number (was nan)")
 
 
 def tolerances(tolerance: float | None) -> dict[str, float]:
@@ -148,8 +159,25 @@ def tolerances(tolerance: float | None) -> dict[str, float]:
     return {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
 
 
+def _refuse(method: str, run: Callable[[Mapping[str, Any]], None], options: Mapping[str, Any]) -> None:
+    """Run SciPy's method, and name the option that it does not take, if it fails with one of them alone."""
+    try:
+        with _refusals(method):
+            run(options)
+    except InputError as first:
+        for name, value in options.items():
+            try:
+                with _refusals(method, f"{name} = {value!r}: "):
+                    run({name: value})
+            except InputError as error:
+                raise error from first
+            except Exception:  # noqa: S110  # the first error says what is the matter
+                pass
+        raise
+
+
 @contextlib.contextmanager
-def _refusals(method: str) -> Iterator[None]:
+def _refusals(method: str, culprit: str = "") -> Iterator[None]:
     """A context in which SciPy's errors about options become an InputError."""
     from scipy.optimize import OptimizeWarning
 
@@ -164,10 +192,10 @@ def _refusals(method: str) -> Iterator[None]:
         first = str(warning).partition(":")[2].split(",")[0].strip()
         raise InputError(unknown_option(method, first, _documented(method))) from None
     except (TypeError, ValueError) as error:
-        stray = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        stray = re.search(r"(?:unexpected|multiple values for) keyword argument '(\w+)'", str(error))
         if stray:
             raise InputError(unknown_option(method, stray[1], _documented(method))) from None
-        raise InputError(f"options: {method} does not take them: {error}") from error
+        raise InputError(f"options: {method} does not take them: {culprit}{error}") from error
 
 
 def _quiet(options: Mapping[str, Any]) -> dict[str, Any]:

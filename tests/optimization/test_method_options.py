@@ -67,10 +67,27 @@ def test_a_fit(method: str) -> None:
         check_fit_options(method, 3, options={"ftl": 1e-3})
     with pytest.raises(distfd.InputError, match="did you mean 'huber'"):
         check_fit_options(method, 3, options={}, loss="hubber")
-    with pytest.raises(distfd.InputError, match=f"{method} does not take them"):
-        check_fit_options(method, 3, options={"ftol": "small"})
+    with pytest.raises(distfd.InputError, match=f"{method} does not take them: ftol = 'small': "):
+        check_fit_options(method, 3, options={"xtol": 1e-3, "ftol": "small"})
+    for most in (2.5, 0, "3"):
+        with pytest.raises(distfd.InputError, match="max_nfev: must be a whole number >= 1"):
+            check_fit_options(method, 3, options={"max_nfev": most})
     with pytest.raises(distfd.InputError, match="x_scale: must be 'jac', or"):
         check_fit_options(method, 3, options={}, x_scale=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"gtol": 1e-3, "maxcor": -1}, "L-BFGS-B does not take them: maxcor = -1: "),
+        ({"maxfun": "abc"}, "L-BFGS-B does not take them: maxfun = 'abc': "),
+        ({"ftol": float("nan")}, r"ftol: must be a number \(was nan\)"),
+        ({"callback": print}, "L-BFGS-B has no 'callback'"),
+    ],
+)
+def test_the_option_that_is_at_fault_is_named(options: Any, told: str) -> None:
+    with pytest.raises(distfd.InputError, match=told):
+        check_options("L-BFGS-B", options, 2)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
