@@ -29,12 +29,22 @@ class Open(Protocol):
         """Finish it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Holding:
-    """A call that has the turn: where it is, in which thread, and the lock that it holds."""
+    """A call that has the turn.
+
+    Attributes
+    ----------
+    thread : int
+        Its thread, as `threading.get_ident` has it.
+    frame : frame or None
+        Of a function that is running as long as the call is; None once the turn is given back, as it refers to this.
+    lock : Lock
+        What it holds.
+    """
 
     thread: int
-    frame: FrameType
+    frame: FrameType | None
     lock: Any
 
     @property
@@ -122,11 +132,15 @@ class Turn:
         """End the turn of a call, unless it has been taken for over."""
         if holding is None:
             return
+        self._release(holding)
+        with contextlib.suppress(Exception):  # of another call's work: this call's result is not to be lost for it
+            self._do_left()
+
+    def _release(self, holding: Holding) -> None:
         if self._holding is holding:
             self._holding = None
             holding.lock.release()
-        with contextlib.suppress(Exception):  # of another call's work: this call's result is not to be lost for it
-            self._do_left()
+        holding.frame = None
 
     def begun(self, evaluation: Open) -> None:
         """Note, for who has the turn, that this goes on when its caller asks for it again."""
@@ -154,18 +168,27 @@ class Turn:
                 while self._left:
                     self._left.popleft()()
             finally:
-                self._holding = None
-                holding.lock.release()
+                self._release(holding)
 
 
-_turns: weakref.WeakKeyDictionary[object, Turn] = weakref.WeakKeyDictionary()
+_turns: dict[int, tuple[weakref.ref[object], Turn]] = {}
+"""By the id of an executor: one that compares equal to another, or has no hash, has a turn of its own all the same."""
 _making = threading.Lock()
 
 
 def turn_of(executor: object) -> Turn:
-    """The turn of an executor, the same for all who have it."""
+    """The turn of an executor, the same for all who have it; one of its own for an object without weak references."""
+    key = id(executor)
     with _making:
-        try:
-            return _turns.setdefault(executor, Turn())
-        except TypeError:  # one that can be in no such table, as of a class with __slots__ or with an __eq__ alone
-            return Turn()
+        known = _turns.get(key)
+        if known is not None and known[0]() is executor:
+            return known[1]
+        turn = Turn()
+        with contextlib.suppress(TypeError):
+            _turns[key] = weakref.ref(executor, lambda gone: _forget(key, gone)), turn
+        return turn
+
+
+def _forget(key: int, gone: weakref.ref[object]) -> None:
+    if (known := _turns.get(key)) is not None and known[0] is gone:  # and not another object of the same id
+        _turns.pop(key, None)

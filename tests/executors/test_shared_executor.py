@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import distfd
-from distfd.executors.turn import Turn, turn_of
+from distfd.executors.turn import Turn, _turns, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,9 +124,18 @@ def test_an_adapted_executor_has_one_turn_in_all_its_sessions() -> None:
     class Slotted:
         __slots__ = ()
 
-    one = Foreign()
-    assert turn_of(one) is turn_of(one)
-    assert turn_of(one) is not turn_of(Foreign())
+    @dataclass
+    class Equal:
+        slots: int = 1
+
+    for kind in (Foreign, Equal):
+        one, other = kind(), kind()
+        assert turn_of(one) is turn_of(one)
+        assert turn_of(one) is not turn_of(other)
+    gone = id(other)
+    del other
+    gc.collect()
+    assert gone not in _turns
     assert turn_of(Slotted()) is not turn_of(Slotted())
 
 
@@ -189,3 +201,21 @@ def test_the_end_of_a_with_block_waits_for_calls_of_other_threads() -> None:
             asked[0].result(60)
         for c, future in enumerate(asked, 1):
             assert future.result(60) == pytest.approx([2.0 * c, 4.0 * c], rel=1e-6)
+
+
+def test_a_call_that_is_over_keeps_nothing_alive() -> None:
+    class Large:
+        pass
+
+    def call() -> weakref.ref[Large]:
+        large = Large()
+        holding = turn.take(None, sys._getframe())
+        turn.give_back(holding)
+        return weakref.ref(large)
+
+    turn = Turn()
+    gc.disable()
+    try:
+        assert call()() is None, "without the garbage collector"
+    finally:
+        gc.enable()

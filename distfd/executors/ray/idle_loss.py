@@ -76,8 +76,9 @@ class IdleLoss:
         self._warm.drop(cluster)
         private = is_private(cluster)
         leave(private=private, asking=asking)
-        _log.warning(
-            "this process has left %s Ray cluster, which was lost while nobody waited for an evaluation there (%s)",
-            "its private" if private else "a",
-            reason,
-        )
+        if not connection():
+            _log.warning(
+                "this process has left %s Ray cluster, which was lost while nobody waited for an evaluation there (%s)",
+                "its private" if private else "a",
+                reason,
+            )

@@ -96,7 +96,7 @@ class Nodes:
         Raises
         ------
         ClusterLostError
-            If the cluster is gone.
+            If the cluster is gone, or another thread has left it meanwhile.
         ClusterError
             If it is there and Ray failed all the same.
         """
