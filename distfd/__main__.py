@@ -1,6 +1,6 @@
 """``python -m distfd`` is the command ``distfd``."""
 
-from distfd.cli.commands import main
+from distfd.cli import main
 
 if __name__ == "__main__":
     main()

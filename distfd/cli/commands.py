@@ -177,14 +177,14 @@ def plan(
 
 def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
     """The assumptions for a simulated wave; None if none is wanted."""
-    if slots is None and duration is None:
+    if slots is None and duration is None and spread == 0:
         return None
     from distfd.core.errors import InputError
     from distfd.core.quantities import seconds
     from distfd.jobs.forecast import Assumed
 
     if slots is None or duration is None:
-        raise InputError("plan: give both --slots and --duration, or neither")
+        raise InputError("plan: a simulated wave needs both --slots and --duration")
     try:
         each = float(duration) if duration.replace(".", "", 1).isdigit() else seconds(duration)
     except ValueError as error:

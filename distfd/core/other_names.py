@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distfd.core import errors
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,4 +31,6 @@ def what_to_call(name: str, public: Iterable[str]) -> str:
     """The end of a sentence: what to write in place of a name that the package does not have."""
     if name in _INSTEAD:
         return f"; {_INSTEAD[name]}"
+    if isinstance(getattr(errors, name, None), type):
+        return f"; it is distfd.errors.{name}"
     return f"; import distfd.{name} first" if name in _MODULES else did_you_mean(name, public)

@@ -191,7 +191,10 @@ def _refusals(method: str, culprit: str = "") -> Iterator[None]:
     except OptimizeWarning as warning:
         first = str(warning).partition(":")[2].split(",")[0].strip()
         raise InputError(unknown_option(method, first, _documented(method))) from None
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        # SciPy raises a plain Exception for some.
+        if type(error) is not Exception and not isinstance(error, TypeError | ValueError):
+            raise
         stray = re.search(r"(?:unexpected|multiple values for) keyword argument '(\w+)'", str(error))
         if stray:
             raise InputError(unknown_option(method, stray[1], _documented(method))) from None

@@ -176,6 +176,13 @@ def test_plan_of_a_large_cluster(job: Path) -> None:
     assert found["wall_seconds"] >= found["ideal_seconds"] > 0
 
 
+@pytest.mark.parametrize("given", [["--spread", "0.3"], ["--slots", "3"], ["--duration", "5min", "--spread", "0.3"]])
+def test_plan_of_half_a_cluster(job: Path, given: list[str]) -> None:
+    code, said = distfd("plan", str(job), *given)
+    assert code == 2
+    assert "plan: a simulated wave needs both --slots and --duration" in said
+
+
 def test_plan_shows_all_steps_of_many_parameters(job: Path) -> None:
     job.write_text(f"objective: {{python: 'math:fsum'}}\nx0: {[1.0] * 30}\n")
     assert len(answer("plan", str(job))["steps"]) == 30

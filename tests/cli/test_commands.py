@@ -371,6 +371,26 @@ def committed(folder: Path) -> int:
     return int(count)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_it_began(number: signal.Signals) -> None:
+    code = f"""
+import os, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Interrupting())
+from distfd.cli import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "distfd: interrupted before it began\n")
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]
 )

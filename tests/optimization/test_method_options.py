@@ -90,6 +90,13 @@ def test_the_option_that_is_at_fault_is_named(options: Any, told: str) -> None:
         check_options("L-BFGS-B", options, 2)
 
 
+@pytest.mark.parametrize(("method", "options"), [("trust-ncg", {"max_trust_radius": -1.0}), ("dogleg", {"eta": 0.5})])
+def test_what_scipy_refuses_by_a_plain_exception(method: str, options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(distfd.InputError, match=f"options: {method} does not take them: {name} = {value}: "):
+        check_options(method, options, 2)
+
+
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     check_options("TNC", {"disp": True}, 2)
     check_options("SLSQP", {"disp": True}, 2)
