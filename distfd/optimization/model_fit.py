@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from distfd.optimization.model_fit_observations import Observations
 from distfd.optimization.model_fit_regression import (
     LinearModel,
-    Observed,
     PartlyLinear,
     fit_model,
     lengths_agree,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.optimization.model_fit_observations import Evaluated
     from distfd.optimization.model_fit_options import ModelOptions
     from distfd.optimization.model_fit_regression import Model
     from distfd.optimization.model_fit_step import ResidualModel
@@ -42,9 +43,6 @@ shrinks."""
 _NEAR_ZERO, _PART = 0.3, 0.1
 """A start near 0 does not show how large a variable is. The variable then counts as of size `_NEAR_ZERO`, or as `_PART`
 of the displacement by which the residuals would change by their own size, if that is less."""
-_BIG = 100.0
-"""A trial is ignored in the regression if its residuals are this many times larger than the best ones: it says nothing
-about their surroundings."""
 _RADII = (1.0, 4.0, 0.25, 2.0, 0.5, 16.0, 0.0625)
 """Radii of a round's trials, relative to the trust region's."""
 _BOTH = (1.0, 4.0)
@@ -55,9 +53,6 @@ _SPARE = 3
 """Largest number of values without slopes in a round: more do not help."""
 _AFTER = 2
 """With a single slot, the least known slope is asked for after this many refused steps in a row."""
-_LEAST, _EACH, _MOST = 40, 4, 400
-"""Number of observations in a regression: `_EACH` (d + 1), limited to `_LEAST` .. `_MOST`, and at least 3 (d + 1) /
-2."""
 _EDGE = 0.9
 """A step counts as limited by the radius if it is longer than this part of it."""
 _STEP = 8**0.25
@@ -107,35 +102,6 @@ class Trial:
 
     x: Floats
     directions: Floats | Literal["all"] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Slope:
-    """A slope (m,) along a direction (d,), over the distance ``length``; infinite if nothing was subtracted."""
-
-    direction: Floats
-    value: Floats
-    length: float
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """The result of a trial; residuals are None where J failed."""
-
-    x: Floats
-    residuals: Floats | None
-    slopes: Sequence[Slope] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Observation:
-    """A value (``slope`` is None) or a slope, at x; ``size`` is the norm of the residuals there."""
-
-    x: Floats
-    value: Floats
-    size: float
-    limit: float
-    slope: Slope | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +165,7 @@ class ModelSearch:
     foretold: float = np.inf
     failed: int = 0
     _radius: float = 0.0
-    _observations: list[_Observation] = field(default_factory=list)
+    _observations: Observations = field(init=False)
     _model: Model | PartlyLinear | None = None
     _proposals: list[_Proposal] = field(default_factory=list)
     _improved: bool = False
@@ -213,6 +179,7 @@ class ModelSearch:
         self._free = self.lower < self.upper
         self._radius = self._first_radius = _FIRST_RADIUS * float(np.sqrt(self._free.sum()))
         self._sizes = self.typical.copy()
+        self._observations = Observations(self._free, len(self.linear))
         self._grows = self.adapts
         if self.noise is None:
             self.noise = self.options.noise
@@ -220,12 +187,12 @@ class ModelSearch:
     @property
     def lost_at_start(self) -> bool:
         """Whether slopes at x0 failed and should be asked for again."""
-        return not self._moved and self._asked < _RETRIES and len(self._lost()) > 0
+        return not self._moved and self._asked < _RETRIES and len(self._missing()) > 0
 
     @property
     def has_slopes(self) -> bool:
         """Whether anything besides the residuals at x0 is known."""
-        return any(o.slope is not None for o in self._observations)
+        return any(o.slope is not None for o in self._observations.known)
 
     @property
     def cost_noise(self) -> float:
@@ -280,7 +247,7 @@ class ModelSearch:
         """Estimates the sizes of variables near 0 from the first slopes."""
         assert self.residuals is not None, "x0 is known"
         self.adapts, size = False, float(np.linalg.norm(self.residuals))
-        for o in self._observations:
+        for o in self._observations.known:
             if o.slope is not None and np.count_nonzero(o.slope.direction) == 1:
                 k = int(np.flatnonzero(o.slope.direction)[0])
                 steep = float(np.linalg.norm(o.value)) / abs(float(o.slope.direction[k]))
@@ -291,7 +258,7 @@ class ModelSearch:
     def tell(self, evaluated: Sequence[Evaluated]) -> bool:
         """Takes in the results of a round; returns whether x has moved."""
         for one in evaluated:
-            self._observe(one)
+            self._observations.add(one, self.residuals)
         self._model = None
         if self.residuals is None:
             first = evaluated[0]
@@ -299,7 +266,7 @@ class ModelSearch:
                 self._move(first, first.residuals)
             return False
         if not self._proposals:
-            self.measured = self.measured or len(self._lost()) == 0
+            self.measured = self.measured or len(self._missing()) == 0
             return False
         costs = [np.inf if one.residuals is None else self.loss.cost(one.residuals) for one in evaluated]
         best = int(np.argmin(costs))
@@ -341,11 +308,10 @@ class ModelSearch:
 
     def correct(self, one: Evaluated) -> None:
         """Replaces the known slopes at x by more accurate ones."""
-        here = self.x.tobytes()
         if not one.slopes:
             return
-        self._observations = [o for o in self._observations if o.slope is None or o.x.tobytes() != here]
-        self._observe(one)
+        self._observations.drop_slopes(self.x)
+        self._observations.add(one, self.residuals)
         self._model = None
         self.measured = True
         self._radius = max(self._radius, _WIDER * self._first_radius)
@@ -383,7 +349,7 @@ class ModelSearch:
         if not self.noise:
             return None
         longest = self.longest
-        if self.residuals is None or len(self._observations) < 2:
+        if self.residuals is None or len(self._observations.known) < 2:
             # The curvature is unknown: assume that a residual changes by its own size over a typical size.
             size = 1.0 if self.residuals is None else float(np.sqrt(np.mean(self.residuals**2)))
             return np.asarray(longest * min(1.0, np.sqrt(self.noise / max(size, self.noise)) / _LONGEST))
@@ -409,12 +375,10 @@ class ModelSearch:
 
     def again(self, typical: Floats, shorter: float) -> ModelSearch:
         """A search from x0 by other typical sizes, with a shorter first radius, that knows the residuals there."""
-        x0 = self._observations[0].x
-        at = [o for o in self._observations if o.x.tobytes() == x0.tobytes()]
-        known = Evaluated(x0, at[0].value, [o.slope for o in at if o.slope is not None])
+        known = self._observations.at_start()
         noise = None if self._fitted else self.noise
         search = ModelSearch(
-            x0, self.lower, self.upper, typical, self.loss, self.options, linear=self.linear, noise=noise
+            known.x, self.lower, self.upper, typical, self.loss, self.options, linear=self.linear, noise=noise
         )
         search._radius *= shorter
         search.tell([known])
@@ -423,7 +387,7 @@ class ModelSearch:
     def _move(self, one: Evaluated, residuals: Floats) -> None:
         self.x, self.residuals, self.cost = one.x, residuals, self.loss.cost(residuals)
         self.failed = 0
-        self.measured = len(self._lost()) == 0
+        self.measured = len(self._missing()) == 0
 
     def _resize(self, ratio: float, length: float, *, held: bool) -> None:
         """Sets the next radius after an accepted step of this length."""
@@ -446,37 +410,12 @@ class ModelSearch:
             self.typical = np.where(grown, np.abs(x), self.typical)
             self._radius *= float(np.linalg.norm(step / self.typical)) / old  # the step is as long, by the radius
 
-    def _observe(self, one: Evaluated) -> None:
-        if one.residuals is None:
-            return
-        with np.errstate(over="ignore"):  # a trial may be far off
-            size = float(np.linalg.norm(one.residuals))
-        limit = np.inf if self.residuals is None else _BIG * float(np.linalg.norm(self.residuals)) + 1e-300
-        if not any(each.slope is None and each.x.tobytes() == one.x.tobytes() for each in self._observations):
-            self._observations.append(_Observation(one.x, one.residuals, size, limit))
-        for slope in one.slopes:
-            if np.isfinite(slope.value).all():
-                self._observations.append(_Observation(one.x, slope.value, size, limit, slope))
-
-    def _lost(self) -> Floats:
-        """Coordinates, as rows of unit vectors (p, d), whose slopes at x are missing; none if d slopes are known."""
-        here = [o.slope.direction for o in self._observations if o.slope and o.x.tobytes() == self.x.tobytes()]
-        free = np.flatnonzero(self._free)
-        if not here:
-            return np.eye(len(self.x))[free]
-        rows = np.array(here)[:, free] / self.typical[free]
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
-        known = np.linalg.svd(rows)
-        rank = int((known[1] > 1e-6).sum())
-        if rank == len(free):
-            return np.empty((0, len(self.x)))
-        # As many coordinates as dimensions are missing: those that are least in the span of the known directions.
-        missing = np.linalg.norm(known[2][rank:], axis=0)
-        return np.eye(len(self.x))[free[np.sort(np.argsort(-missing, kind="stable")[: len(free) - rank])]]
+    def _missing(self) -> Floats:
+        return self._observations.missing(self.x, self.typical)
 
     def _again(self) -> Floats:
         """Directions for slopes at x0 that failed: first the opposite ones, then combined with one that is known."""
-        lost = self._lost()
+        lost = self._missing()
         if self._asked == 1:
             return -lost
         known = np.flatnonzero(self._free & (lost == 0).all(axis=0))
@@ -489,8 +428,9 @@ class ModelSearch:
         return (self.lower - self.x) / self.typical, (self.upper - self.x) / self.typical
 
     def _fit(self) -> Model:
-        near = self._nearest()
-        observed = self._observed(near)
+        assert self.residuals is not None, "x0 is known"
+        near = self._observations.nearest(self.x, self.typical)
+        observed = self._observations.around(self.x, self.residuals, self.typical, near)
         if self.noise and not self._fitted:
             return fit_model(observed, _NOISES, self.noise)[0]
         plain, likely = fit_model(observed)
@@ -499,28 +439,19 @@ class ModelSearch:
             while len(near) > least and self._misfit(plain) > _MISFIT:
                 # With lengths that suit distant points, near points are lost in round-off.
                 near = near[: max(least, len(near) // 2)]
-                observed = self._observed(near)
+                observed = self._observations.around(self.x, self.residuals, self.typical, near)
                 plain, likely = fit_model(observed)
         if self._noiseless or (not self._fitted and not self.failed):  # a model that predicts well needs no noise
             return plain
         noisy, more = fit_model(observed, _NOISES)
         if not self._fitted and more - likely < _CLEAR * observed.size:
             return plain
-        if self._fitted and lengths_agree(self._slopes()):
+        if self._fitted and lengths_agree(self._observations.slopes()):
             # The model does not describe the residuals so far from x; that is no noise.
             self._fitted, self.noise, self._noiseless = False, None, True
             return plain
         self._fitted, self.noise = True, float(np.sqrt(noisy.noise * np.mean(noisy.signal)))
         return noisy
-
-    def _slopes(self) -> list[tuple[bytes, float, Floats]]:
-        """The place and direction of each slope as bytes, its length, and its value."""
-        known = [(o.x, o.slope) for o in self._observations if o.slope is not None]
-        return [(x.tobytes() + one.direction.tobytes(), one.length, self._modelled(one.value)) for x, one in known]
-
-    def _modelled(self, residuals: Floats) -> Floats:
-        """Those of the residuals that the regression is to find."""
-        return residuals[: len(residuals) - len(self.linear)]
 
     def _misfit(self, model: Model) -> float:
         """Relative difference between the model's slopes at x and the observed ones; 0 if there are none."""
@@ -530,31 +461,6 @@ class ModelSearch:
             return 0.0
         known, made = o.slopes[centre], o.directions[centre] @ model.jacobian(np.zeros(len(self.x))).T
         return float(np.linalg.norm(made - known) / max(float(np.linalg.norm(known)), 1e-300))
-
-    def _nearest(self) -> list[_Observation]:
-        """The observations for the regression, the nearest first."""
-        assert self.residuals is not None, "x0 is known"
-        d, scale, here = int(self._free.sum()), 1 / self.typical, self.x.tobytes()
-        near = [o for o in self._observations if o.size <= o.limit or o.x.tobytes() == here]
-        near.sort(key=lambda o: float(np.linalg.norm((o.x - self.x) * scale)))
-        return near[: max(_LEAST, min(_EACH * (d + 1), _MOST), 3 * (d + 1) // 2) + 1]
-
-    def _observed(self, near: Sequence[_Observation]) -> Observed:
-        """The observations as arrays in typical sizes, relative to x."""
-        assert self.residuals is not None, "x0 is known"
-        scale, here = 1 / self.typical, self.x.tobytes()
-        values = [o for o in near if o.slope is None and o.x.tobytes() != here]
-        slopes = [(o, o.slope, o.slope.direction * scale) for o in near if o.slope is not None]
-        lengths = np.array([float(np.linalg.norm(u)) for _, _, u in slopes])
-        m, n = len(self.residuals) - len(self.linear), len(self.x)
-        return Observed(
-            np.reshape([(o.x - self.x) * scale for o in values], (len(values), n)),
-            np.reshape([self._modelled(o.value - self.residuals) for o in values], (len(values), m)),
-            np.reshape([(o.x - self.x) * scale for o, _, _ in slopes], (len(slopes), n)),
-            np.reshape([u for _, _, u in slopes], (len(slopes), n)) / lengths[:, None],
-            np.reshape([self._modelled(slope.value) for _, slope, _ in slopes], (len(slopes), m)) / lengths[:, None],
-            np.array([2.0 / slope.length**2 for _, slope, _ in slopes]) / lengths**2,
-        )
 
     def _least_known(self, model: Model | PartlyLinear) -> Floats | None:
         """The direction of the least known slope at x, after refused steps; None if these have other reasons."""

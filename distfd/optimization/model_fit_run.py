@@ -21,7 +21,8 @@ from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import Tally, gather
 from distfd.optimization.limits import Stop
-from distfd.optimization.model_fit import Evaluated, ModelSearch, Room, Slope, Trial
+from distfd.optimization.model_fit import ModelSearch, Room, Trial
+from distfd.optimization.model_fit_observations import Evaluated, Slope
 from distfd.optimization.scipy_least_squares import left_out, outputs_named
 from distfd.optimization.second_search import SecondSearch
 from distfd.optimization.seen_point import Seen
