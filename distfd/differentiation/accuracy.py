@@ -14,6 +14,7 @@ from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.probe_refinement import CAP, most_evaluations, refine
+from distfd.differentiation.scale_agreement import compared
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
@@ -100,6 +101,7 @@ class AccuracyUpgrade(Course[Answer]):
         bar = _bar(found, offsets, curvature)
         done = np.zeros(len(rows), dtype=bool)
         texts: tuple[str, ...] = ()
+        kinks = np.zeros(value.shape)
         more = np.zeros(len(found.baseline))
         for _ in range(2):
             worst = np.argsort(-np.nan_to_num(self._excess(value, bar, scale[rows]), nan=np.inf), kind="stable")
@@ -110,14 +112,17 @@ class AccuracyUpgrade(Course[Answer]):
                 break
             search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, budget=budget)
             value[at], bar[at], step[at] = best(slopes)
-            done[at] = True
+            done[at], kinks[at] = True, search.kinks()
             texts += search.doubts(value[at], step[at])
             rest = np.flatnonzero(~done)
             more = np.maximum(more, _more_curved(search, found, curvature[at]))
             bar[rest] = _bar(found, offsets[rest], curvature[rest] * more)
+        bar, doubts = compared(site, found, value, bar, kinks=kinks, measured=self.noise is None)
         answer = found.answer(site, rows, value, bar, step, vector=self.vector)
         names = [name for name, some in (("forward", ~done), ("central", done)) if some.any()]
-        return replace(answer, warnings=answer.warnings + texts, scheme=" and ".join(names) or "forward", scale=scale)
+        return replace(
+            answer, warnings=answer.warnings + doubts + texts, scheme=" and ".join(names) or "forward", scale=scale
+        )
 
     def _forward(self, h: Floats) -> tuple[Floats, Floats]:
         site, rows = self.site, self.site.moving

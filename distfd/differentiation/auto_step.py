@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise import ALIKE
 from distfd.differentiation.probe_refinement import most_evaluations, refine
-from distfd.differentiation.scale_agreement import disagreement, slope_warning, unresolved
+from distfd.differentiation.scale_agreement import compared
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
@@ -60,15 +59,8 @@ class AutoStep(Course[Answer]):
             site, moving, scale, found, vector=self.vector, budget=budget, repairs=self.repairs
         )
         value, bar, size = best(slopes)
-        texts: tuple[str, ...] = ()
         kinks = search.kinks()
-        if self.noise is None:
-            texts = unresolved(
-                found.lines, value, bar, names=lambda at: listed(site.label, moving[at]), output=site.output
-            )
-        other = disagreement(found.lines, found.noise, moving, value, bar, slack=kinks)
-        if other is not None and not texts:  # what is not resolved has no slope to compare
-            bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
+        bar, texts = compared(site, found, value, bar, kinks=kinks, measured=self.noise is None)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
         bent = np.zeros((len(site.x), kinks.shape[1]))
         bent[moving] = kinks

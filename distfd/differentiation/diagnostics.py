@@ -182,6 +182,17 @@ def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     return (f"J seems to have a kink at x along {listed(label, rows)}: {why}",)
 
 
+def bend_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Warnings for coordinates (a,) along which the points of a stencil show no smooth J."""
+    if not len(rows):
+        return ()
+    why = (
+        "its slopes on the two sides of x differ as much at the nearest points as at the farthest. It has a kink "
+        "there, or noise, or shapes that are smaller than the step, and the derivative is a mean of both sides"
+    )
+    return (f"J is not smooth over the step along {listed(label, rows)}: {why}",)
+
+
 def listed(label: Label, rows: NDArray[np.int64]) -> str:
     """The names of a few coordinates; of many, the first names and the number of the others."""
     names = ", ".join(label(int(k)) for k in rows[:_NAMED])

@@ -12,10 +12,11 @@ from distfd.differentiation.assemble import assemble
 from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
-from distfd.differentiation.diagnostics import no_movement_warnings
+from distfd.differentiation.diagnostics import bend_warnings, no_movement_warnings
 from distfd.differentiation.gradient_check_points import beside_lines
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.rounding_quantum import quantum
+from distfd.differentiation.two_sides import sharp_bends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.stencils import Stencil
+
+_PAIRS = 4
+"""Least number of points along a coordinate that show whether J is smooth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +87,17 @@ class FirstDerivative(Checkable):
         return beside_lines(self.site, self.lines, self.stencil.order, vector=self.vector)
 
     def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
-        """Warnings about coordinates along which J did not change."""
+        """Warnings about coordinates along which J did not change, or is not smooth."""
         if self.stencil.imaginary:
             return ()
-        offsets, moving = self.lines.offsets, self.lines.moving
+        offsets, moving, label = self.lines.offsets, self.lines.moving, self.site.label
+        texts: tuple[str, ...] = ()
+        if offsets.shape[1] >= _PAIRS:
+            rises = values[1:].real.reshape(*offsets.shape, len(baseline)) - baseline
+            texts = bend_warnings(label, moving[(sharp_bends(offsets, rises, baseline) > 0).any(axis=1)])
         # An output without a value at x tells nothing.
         same = (values[1:] == baseline) | np.isnan(baseline)
         still = same.all(axis=1).reshape(offsets.shape).all(axis=1) & np.isfinite(baseline).any()
-        if not still.any():
-            return ()
-        return no_movement_warnings(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))
+        if still.any():
+            texts += no_movement_warnings(label, moving[still], float(quantum(values.real, printed=True).max()))
+        return texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +90,9 @@ class GillStep(Course[Answer]):
         values, step = place(x, h, SCHEMES["forward"], low, high)
         wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector, outputs=outputs)
         offsets = site.offsets(rows, values)
+        rises = wave.values - found.baseline
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = (wave.values - found.baseline) / offsets
+            value = rises / offsets
             bar = noise.part(1 / offsets) + (np.abs(curvature) + 2 * doubt) * np.abs(offsets) / 2
-        return found.answer(site, rows, value, bar, step, vector=self.vector)
+        answer = found.answer(site, rows, value, bar, step, vector=self.vector)
+        return replace(answer, warnings=answer.warnings + found.no_change_warnings(site, rows, rises[:, None]))

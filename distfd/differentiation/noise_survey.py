@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import Points, join_points
-from distfd.differentiation.diagnostics import listed, noise_warnings
+from distfd.differentiation.diagnostics import listed, no_movement_warnings, noise_warnings
 from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
+from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.scale_agreement import Line
 
 if TYPE_CHECKING:
@@ -164,6 +165,12 @@ class Survey:
             warnings=noise_warnings(site.label, rows, value, error[rows]) + (self.unknown(site) if len(rows) else ()),
             noise=float(level.max()) if len(level) else None,
         )
+
+    def no_change_warnings(self, site: BasePoint, rows: NDArray[np.int64], rises: Floats) -> tuple[str, ...]:
+        """A warning for coordinates ``rows`` (a,) whose changes of J ``rises`` (a, n, m), from x, are all 0."""
+        still = np.asarray((np.nan_to_num(rises) == 0).all(axis=(1, 2)) & np.isfinite(rises).any(axis=(1, 2)))
+        unit = 0.0 if still.all() and is_plain_constant(self.baseline) else float(self.noise.quantum.max())
+        return no_movement_warnings(site.label, rows[still], unit)
 
     def unmoved(self, site: BasePoint, *, vector: bool) -> Answer:
         """The answer where no coordinate may move."""

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.diagnostics import flat_part_warnings, kink_warnings, no_movement_warnings
+from distfd.differentiation.diagnostics import flat_part_warnings, kink_warnings
 from distfd.differentiation.method import Request
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
-from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -119,12 +118,11 @@ class Search:
         size : (a,) ndarray
             The distance of the pair that it is from.
         """
-        pairs, noise, site = self.pairs, self.found.noise, self.site
+        pairs, site = self.pairs, self.site
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
-        still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        unit = 0.0 if still.all() and is_plain_constant(self.found.baseline) else float(noise.quantum.max())
-        texts = no_movement_warnings(site.label, self.rows[still], unit)
+        rises = pairs.rises.reshape(len(self.rows), -1, pairs.rises.shape[-1])
+        texts = self.found.no_change_warnings(site, self.rows, rises)
         texts += flat_part_warnings(
             site.label, self.rows[self.flat() & (value == 0).all(axis=1) & (size == pairs.size[:, 0])]
         )

@@ -9,11 +9,13 @@ import numpy as np
 
 from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.coordinate_stencils import place_lines
+from distfd.differentiation.diagnostics import bend_warnings
 from distfd.differentiation.gradient_check_points import beside_lines
 from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import coefficients
+from distfd.differentiation.two_sides import one_sided_slopes, sharp_bends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,5 +83,26 @@ class Richardson(Checkable, Course[Answer]):
         with np.errstate(over="ignore", invalid="ignore"):
             value = (weights[..., None] * rises).sum(axis=1)
             correction = np.abs(value - (lower[..., None] * rises[:, :4]).sum(axis=1))
-        bar = found.noise.part(weights) + correction
-        return replace(found.answer(site, moving, value, bar, lines.step, vector=self.vector), scheme=self.stencil.name)
+        noise = found.noise.part(weights)
+        bends = sharp_bends(offsets, rises, found.baseline)
+        bar = noise + correction + bends + _spread(offsets, rises, noise)
+        answer = found.answer(site, moving, value, bar, lines.step, vector=self.vector)
+        texts = answer.warnings + bend_warnings(site.label, moving[(bends > 0).any(axis=1)])
+        return replace(answer, warnings=texts, scheme=self.stencil.name)
+
+
+def _spread(offsets: Floats, rises: Floats, noise: Floats) -> Floats:
+    """The range of the central differences where they do not come together as those of a smooth J, (a, m); else 0.
+
+    Over half the distance, the central difference of a smooth J changes by a quarter as much.
+
+    Parameters
+    ----------
+    noise : (a, m) ndarray
+        The part of the noise in the derivative.
+    """
+    _, ahead, behind = one_sided_slopes(offsets, rises)
+    with np.errstate(invalid="ignore", over="ignore"):
+        central = (ahead + behind) / 2
+        near, far = np.abs(central[:, 1] - central[:, 0]), np.abs(central[:, 2] - central[:, 1])
+        return np.where(near > far / 2 + 3 * noise, np.ptp(central, axis=1), 0.0)

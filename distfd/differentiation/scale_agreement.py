@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.describe import numbered_output
+from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.noise import confidence
 from distfd.differentiation.stencils import coefficients
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.noise import Noise
+    from distfd.differentiation.noise_survey import Survey
 
     Floats = NDArray[np.float64]
 
@@ -155,6 +158,38 @@ class Disagreement:
             each = np.where(line.move != 0, 2.0 / np.sqrt(len(line.indices)) / np.abs(line.move), 0.0)
         part[at] = each[:, None] * self.gap
         return part
+
+
+def compared(
+    site: BasePoint,
+    found: Survey,
+    value: Floats,
+    bar: Floats,
+    *,
+    kinks: Floats,
+    measured: bool,
+) -> tuple[Floats, tuple[str, ...]]:
+    """The error bars of a derivative along the coordinates that move, wider where a line contradicts it, and why.
+
+    Parameters
+    ----------
+    site : Site
+    found : Survey
+        With the lines, and the noise that they show.
+    value, bar : (a, m) ndarrays
+        The derivative, and its error bar (half the width of its interval).
+    kinks : (a, m) ndarray
+        At a kink, the distance of the one-sided slopes from the derivative; 0 elsewhere.
+    measured : bool
+        Whether the noise is what the lines show, and not given by the user.
+    """
+    rows = site.moving
+    if measured:
+        texts = unresolved(found.lines, value, bar, names=lambda at: listed(site.label, rows[at]), output=site.output)
+        if texts:  # what is not resolved has no slope to compare
+            return bar, texts
+    other = disagreement(found.lines, found.noise, rows, value, bar, slack=kinks)
+    return (bar, ()) if other is None else (bar + other.widening(rows), (slope_warning(other, site.output),))
 
 
 def disagreement(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,7 +105,8 @@ class ShiStep(Course[Answer]):
             weights = np.where(_SLOPE[kind] == 0, 0.0, _SLOPE[kind] / h[:, None])
             value = (_SLOPE[kind][..., None] * rises).sum(axis=1) / h[:, None]
             bar = noise.part(weights) + test * (_ERROR[kind] / np.abs(h))[:, None]
-        return found.answer(site, rows, value, bar, h, vector=self.vector)
+        answer = found.answer(site, rows, value, bar, h, vector=self.vector)
+        return replace(answer, warnings=answer.warnings + found.no_change_warnings(site, rows, rises))
 
 
 class _Bisection:

@@ -239,7 +239,7 @@ def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -
     if _finds_steps(options):
         space, row, size = along(site, directions, _cautious_sizes(setting))
         h = steps_of(setting, stencil) if not isinstance(options.step, NoiseStep) else None
-        t = None if h is None else lengths(directions, np.abs(h))[row] * size
+        t = None if h is None else lengths(directions, np.abs(h))[row] / size
         method = _step_finder(options, space.base_point(lambda k: f"direction {row[k]}"), np.ones(len(row)), t)
         return AlongDirections(space, method, row, size, len(directions), single)
     t = lengths(directions, np.abs(steps_of(setting, stencil)))

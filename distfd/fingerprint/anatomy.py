@@ -28,7 +28,7 @@ from distfd.fingerprint.graph_digest import Anatomy, ModuleName, atom, named
 from distfd.fingerprint.module_origins import imported_by, origin, recorded_name, source_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def describe(obj: object) -> Anatomy:
@@ -108,9 +108,20 @@ def _set(obj: collections.abc.Set[Any]) -> Anatomy:
 
 
 def _mapping(obj: Mapping[Any, Any]) -> Anatomy:
-    if all(type(key) is str for key in obj):
-        return Anatomy(b"dict", named(obj, "[{!r}]"))
-    return Anatomy(b"dict", [], [("an item", (key, value)) for key, value in obj.items()])
+    keys = list(obj)
+    if all(type(key) is str for key in keys):
+        return Anatomy(b"dict" + _order(keys), named(obj, "[{!r}]"))
+    items = [("an item", (key, value)) for key, value in obj.items()]
+    atoms = [atom(key) for key in keys]
+    if None in atoms:
+        return Anatomy(b"dict", items)
+    return Anatomy(b"dict" + _order(atoms), [], items)
+
+
+def _order(keys: Sequence[Any]) -> bytes:
+    """The order of a dict's keys: code may go through them in it. Empty where they are sorted."""
+    ranks = sorted(range(len(keys)), key=keys.__getitem__)
+    return b"" if ranks == list(range(len(keys))) else b" in the order " + np.array(ranks, dtype="<i8").tobytes()
 
 
 _LARGE = 65_536
@@ -200,4 +211,4 @@ def _recipe(obj: object, what: str) -> Anatomy:
         parts.append(("its state", state))
     parts += [("its items", list(items))] if items is not None else []
     parts += [("its items", dict(pairs))] if pairs is not None else []
-    return Anatomy(b"instance", parts)
+    return Anatomy(b"instance" + (_order(list(state or ())) if isinstance(obj, types.SimpleNamespace) else b""), parts)

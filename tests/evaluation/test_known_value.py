@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,36 @@ AT = np.array([1.3, -0.7, 0.4])
 def test_a_value_of_another_x_is_told(kind: Any, off: float) -> None:
     with pytest.warns(distfd.DerivativeWarning, match="f0 seems to be wrong.*another x"):
         distfd.differentiate(wavy, AT, kind=kind, f0=wavy(AT) + off, executor="serial")
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central", "forward2", "backward2", "central4"])
+@pytest.mark.parametrize("kind", ["gradient", "hessian"])
+def test_a_value_of_another_x_is_told_by_every_scheme_that_takes_it(scheme: Any, kind: Any) -> None:
+    def twice(x: Any) -> float:
+        return float(np.exp(x[0]) + x[1] ** 2)
+
+    at = np.array([1.0, 2.0])
+    off = 0.1 if scheme == "central4" else 1e-3
+    with pytest.warns(distfd.DerivativeWarning, match="f0 seems to be wrong.*another x"):
+        distfd.differentiate(twice, at, kind=kind, scheme=scheme, f0=twice(at) + off, executor="serial", check=False)
+    with pytest.warns(distfd.DerivativeWarning, match=r"f0 seems to be wrong.*it has \d digits"):
+        distfd.differentiate(
+            twice, at, kind="hessian", scheme=scheme, f0=float(f"{twice(at):.6g}"), executor="serial", check=False
+        )
+    assert not distfd.differentiate(
+        twice, at, kind=kind, scheme=scheme, f0=twice(at), executor="serial", check=False
+    ).warnings
+
+
+@pytest.mark.parametrize("kind", ["gradient", "hessian"])
+@pytest.mark.parametrize("scheme", ["forward2", "central4"])
+def test_a_value_at_a_minimum_is_right(scheme: Any, kind: Any) -> None:
+    def bowl(x: Any) -> float:
+        return 1e6 * float(np.sum((x - 1) ** 2))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "rounding hides the derivative", distfd.DerivativeWarning)
+        distfd.differentiate(bowl, [1.0, 1.0, 1.0], kind=kind, scheme=scheme, f0=0.0, executor="serial", check=False)
 
 
 @pytest.mark.parametrize("digits", [6, 7])
