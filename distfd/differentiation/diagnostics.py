@@ -193,6 +193,17 @@ def bend_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     return (f"J is not smooth over the step along {listed(label, rows)}: {why}",)
 
 
+def rough_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Warnings for coordinates (a,) whose second derivatives over two distances are far apart."""
+    if not len(rows):
+        return ()
+    why = (
+        "second derivatives over two distances are far apart, and J is bent there more than it changes over the scale "
+        "of x. It has a kink near x, or shapes smaller than the step, which a smaller `scale` may resolve"
+    )
+    return (f"J is not smooth over the step along {listed(label, rows)}: {why}",)
+
+
 def listed(label: Label, rows: NDArray[np.int64]) -> str:
     """The names of a few coordinates; of many, the first names and the number of the others."""
     names = ", ".join(label(int(k)) for k in rows[:_NAMED])

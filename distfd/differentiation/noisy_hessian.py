@@ -9,13 +9,21 @@ import numpy as np
 
 from distfd.core.points import Points, join_points
 from distfd.differentiation.assemble import assemble
-from distfd.differentiation.diagnostics import noise_warnings, unexpected_diagonal_warnings
+from distfd.differentiation.diagnostics import noise_warnings, rough_warnings, unexpected_diagonal_warnings
 from distfd.differentiation.hessian import missing_rows
 from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_agreement import second_difference_warnings
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND, place_differences, sides
-from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
+from distfd.differentiation.second_slopes import (
+    OUTWARD,
+    SecondSlopes,
+    at_two_distances,
+    misplaced,
+    nothing_seen,
+    rough_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -77,14 +85,16 @@ class NoisyHessian(Course[Answer]):
         pattern = self.pattern
         a, n = len(pattern.moving), len(pattern.first)
         if not a:
-            return self._answer(found, _nothing(0), _nothing(0), np.zeros(0))
+            return self._answer(found, nothing_seen(0), nothing_seen(0), np.zeros(0), {})
         known: dict[tuple[int, float], float] = {}
         h = self._first(found)
-        own, step = _nothing(a), h.copy()
+        own, step = nothing_seen(a), h.copy()
         at = np.arange(a)
         for _ in range(1 if self.h is not None else ROUNDS):
             seen, _, placed = yield from self._looked_at(_alone(pattern, at), h[at], found, known)
-            better = own.better(SecondSlopes(*(_spread(part, at, a) for part in (seen.value, seen.bar, seen.factor))))
+            better = own.better(
+                SecondSlopes(*(_spread(part, at, a) for part in (seen.value, seen.bar, seen.factor, seen.rough)))
+            )
             taken = (better.bar != own.bar) & np.isfinite(better.bar)
             step = np.where(taken, _spread(placed, at, a), step)
             own = better
@@ -94,7 +104,7 @@ class NoisyHessian(Course[Answer]):
             h[at] = np.copysign(wanted[at], self._signs()[at])
             if not len(at):
                 break
-        mixed = _nothing(n)
+        mixed = nothing_seen(n)
         if n:
             _, mixed, _ = yield from self._looked_at(pattern, step, found, known)
             coarse = np.flatnonzero((mixed.factor < _COARSE**-0.5) & np.isfinite(mixed.value))
@@ -104,9 +114,11 @@ class NoisyHessian(Course[Answer]):
                     np.minimum.at(nearer, side[coarse], mixed.factor[coarse])
                 rows = np.searchsorted(pattern.moving, part.moving)
                 _, again, _ = yield from self._looked_at(part, (step * nearer)[rows], found, known)
-                every = SecondSlopes(*(_spread(p, coarse, n) for p in (again.value, again.bar, again.factor)))
+                every = SecondSlopes(
+                    *(_spread(p, coarse, n) for p in (again.value, again.bar, again.factor, again.rough))
+                )
                 mixed = mixed.better(every)
-        return self._answer(found, own, mixed, step)
+        return self._answer(found, own, mixed, step, known)
 
     def _signs(self) -> Floats:
         return np.where(self.site.x[self.pattern.moving] >= 0, 1.0, -1.0)
@@ -148,18 +160,26 @@ class NoisyHessian(Course[Answer]):
         slopes = at_two_distances(parts[0], parts[1], near.terms, far.terms, shift, supposed_noise(found))
         a = len(pattern.moving)
         split = [
-            SecondSlopes(slopes.value[part], slopes.bar[part], slopes.factor[part])
+            SecondSlopes(slopes.value[part], slopes.bar[part], slopes.factor[part], slopes.rough[part])
             for part in (slice(None, a), slice(a, None))
         ]
         return split[0], split[1], near.step
 
-    def _answer(self, found: Survey, own: SecondSlopes, mixed: SecondSlopes, step: Floats) -> Answer:
+    def _answer(
+        self,
+        found: Survey,
+        own: SecondSlopes,
+        mixed: SecondSlopes,
+        step: Floats,
+        known: dict[tuple[int, float], float],
+    ) -> Answer:
         pattern, site = self.pattern, self.site
         level = float(found.noise.level[0])
         bars = [np.where(np.isfinite(level), part.bar, np.nan) for part in (own, mixed)]
         steps = np.zeros(len(site.x))
         steps[pattern.moving] = step
         lost = _lost(pattern, own, mixed)
+        rough = rough_rows(own, self.scale[pattern.moving] ** 2, float(found.variation[0]))
         absent = pattern.moving[~pattern.diagonal & (np.abs(own.value) > 2 * bars[0])]
         return Answer(
             pattern.filled(own.value, mixed.value),
@@ -169,7 +189,9 @@ class NoisyHessian(Course[Answer]):
             error=pattern.filled(*bars),
             warnings=noise_warnings(site.label, pattern.moving[lost], own.value[lost][:, None], own.bar[lost][:, None])
             + unexpected_diagonal_warnings(site.label, absent)
-            + (found.unknown(site) if len(own.value) else ()),
+            + (found.unknown(site) if len(own.value) else ())
+            + second_difference_warnings(site, found, known)
+            + rough_warnings(site.label, pattern.moving[rough]),
             noise=level if np.isfinite(level) else None,
             scheme="auto" if self.h is None else "richardson",
         )
@@ -178,10 +200,6 @@ class NoisyHessian(Course[Answer]):
 def supposed_noise(found: Survey) -> Noise:
     """The noise by which steps are chosen: the measured one, or that of rounding where it is not known."""
     return replace(found.noise, level=found.level)
-
-
-def _nothing(n: int) -> SecondSlopes:
-    return SecondSlopes(np.full(n, np.nan), np.full(n, np.nan), np.ones(n))
 
 
 def _spread(part: Floats, at: Numbers, n: int) -> Floats:

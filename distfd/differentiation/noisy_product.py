@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.differentiation.assemble import assemble
-from distfd.differentiation.diagnostics import noise_warnings
+from distfd.differentiation.diagnostics import noise_warnings, rough_warnings
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.hessian_vector import HessianVector
 from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noisy_hessian import supposed_noise
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_agreement import second_difference_warnings
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND
-from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
+from distfd.differentiation.second_slopes import (
+    OUTWARD,
+    SecondSlopes,
+    at_two_distances,
+    misplaced,
+    nothing_seen,
+    rough_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -72,15 +80,16 @@ class NoisyProduct(Course[Answer]):
         """What follows the lines: the products at one or two distances, and the answer."""
         moving = self.site.moving
         a = len(moving)
-        best = SecondSlopes(np.full(a, np.nan), np.full(a, np.nan), np.ones(a))
+        best = nothing_seen(a)
         size = min(OUTWARD * float(found.level[0] / found.variation[0]) ** 0.25, CAP / 2)
         step = np.zeros(a)
+        singles: dict[tuple[int, float], float] = {}
         for _ in range(ROUNDS if self.steps is None else 1):
             near = self._placed(size)
             if near is None:
-                best = SecondSlopes(np.zeros(a), np.zeros(a), np.ones(a))
+                best = SecondSlopes(np.zeros(a), np.zeros(a), np.ones(a), np.zeros(a))
                 break
-            seen = yield from self._looked_at(near, found)
+            seen = yield from self._looked_at(near, found, singles)
             better = best.better(seen)
             step = np.where((better.bar != best.bar) & np.isfinite(better.bar), near.step, step)
             best = better
@@ -88,7 +97,7 @@ class NoisyProduct(Course[Answer]):
             if not misplaced(np.array([moved / size])).any():
                 break
             size = moved
-        return self._answer(found, best, step)
+        return self._answer(found, best, step, singles)
 
     def _placed(self, size: float) -> HessianVector | None:
         """The product with this part of the typical sizes as its step; None where v moves nothing."""
@@ -99,7 +108,9 @@ class NoisyProduct(Course[Answer]):
         far = HessianVector(self.site, self.v, 2 * t, 2 * h, self.scale, self.stencil)
         return far.halved() if far.moves else None
 
-    def _looked_at(self, near: HessianVector, found: Survey) -> Generator[Request, Wave, SecondSlopes]:
+    def _looked_at(
+        self, near: HessianVector, found: Survey, singles: dict[tuple[int, float], float]
+    ) -> Generator[Request, Wave, SecondSlopes]:
         far = near.far
         assert far is not None, "made from it"
         parts, starts = [], []
@@ -107,19 +118,29 @@ class NoisyProduct(Course[Answer]):
             column = [found.baseline[:, None]]
             for k, request in enumerate(product.requests):
                 own = np.arange(0 if k else 1, len(request.points))
-                column.append((yield Request(request.points.take(own), None, outputs=1)).values)
+                points = request.points.take(own)
+                values = (yield Request(points, None, outputs=1)).values
+                column.append(values)
+                alone = np.flatnonzero(np.diff(points.indptr) == 1)
+                at = points.indptr[alone]
+                where = zip(points.indices[at].tolist(), points.values[at].tolist(), strict=True)
+                singles.update(zip(where, values[alone, 0].tolist(), strict=True))
             values = np.concatenate(column)
             starts.append(len(values))
             parts.append(assemble(product.terms, values, values[0])[:, 0])
         return at_two_distances(parts[0], parts[1], near.terms, far.terms, starts[0], supposed_noise(found))
 
-    def _answer(self, found: Survey, best: SecondSlopes, step: Floats) -> Answer:
+    def _answer(
+        self, found: Survey, best: SecondSlopes, step: Floats, singles: dict[tuple[int, float], float]
+    ) -> Answer:
         site, moving = self.site, self.site.moving
         level = float(found.noise.level[0])
         derivative, error, steps = np.zeros((3, len(site.x)))
         derivative[moving], steps[moving] = best.value, step
         error[moving] = np.where(np.isfinite(level) | (best.bar == 0), best.bar, np.nan)
         missing = np.flatnonzero(np.isnan(derivative))
+        reach = self.scale[moving] * float(lengths(self.v[None], self.scale)[0])
+        rough = rough_rows(best, reach, float(found.variation[0]))
         told = np.abs(best.value) > best.bar
         none = np.zeros(0, dtype=np.int64) if told.any() else np.arange(len(moving))
         return Answer(
@@ -130,7 +151,9 @@ class NoisyProduct(Course[Answer]):
             error=error,
             # Many entries of a product may well be 0. A warning is worthwhile only if none can be told from 0.
             warnings=noise_warnings(site.label, moving[none], best.value[none, None], best.bar[none, None])
-            + (found.unknown(site) if len(moving) else ()),
+            + (found.unknown(site) if len(moving) else ())
+            + second_difference_warnings(site, found, singles)
+            + rough_warnings(site.label, moving[rough]),
             noise=level if np.isfinite(level) else None,
             scheme="auto" if self.steps is None else "richardson",
         )

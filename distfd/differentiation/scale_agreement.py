@@ -17,7 +17,7 @@ from distfd.differentiation.noise import confidence
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LEAST_ORDER = 2
 """Least number of points of a line, besides x, that give a slope at x."""
+_NEAREST = 4
+"""Number of points along a coordinate, the nearest, that give its slope at x."""
 _BEFORE = 0.3
 """Weight of the last correction but one in the estimated error of a slope."""
 _SURE = 3.0
@@ -190,6 +192,45 @@ def compared(
             return bar, texts
     other = disagreement(found.lines, found.noise, rows, value, bar, slack=kinks)
     return (bar, ()) if other is None else (bar + other.widening(rows), (slope_warning(other, site.output),))
+
+
+def second_difference_warnings(
+    site: BasePoint, found: Survey, singles: Mapping[tuple[int, float], float]
+) -> tuple[str, ...]:
+    """A warning where the points of second differences show other slopes of J, of one output, than lines near x.
+
+    Parameters
+    ----------
+    site : Site
+    found : Survey
+        With the lines, and the noise that they show.
+    singles : mapping
+        J where one coordinate was moved, by its number and its value.
+    """
+    rows = site.moving
+    value, bar = np.zeros((len(rows), 1)), np.zeros((len(rows), 1))
+    beside: dict[int, list[tuple[float, float]]] = {int(k): [] for k in rows}
+    for (k, at), there in singles.items():
+        if k in beside and np.isfinite(there) and at != site.x[k]:
+            beside[k].append((at - float(site.x[k]), there - float(found.baseline[0])))
+    for i, near in enumerate(beside.values()):
+        if len(near) < _LEAST_ORDER:
+            return ()
+        t, rises = np.array(sorted(near, key=lambda one: abs(one[0]))[:_NEAREST]).T
+        weights, fewer = coefficients(t) / t, coefficients(t[:-1]) / t[:-1]
+        value[i] = weights @ rises
+        bar[i] = np.abs(value[i] - fewer @ rises[:-1]) + found.noise.part(weights)
+    other = disagreement(found.lines, found.noise, rows, value, bar)
+    if other is None:
+        return ()
+    length = other.line.spacing
+    near_slope, wide_slope = (f"{float(part[0]) / length:.4g}" for part in (other.expected, other.along))
+    text = (
+        f"J looks different at two scales: along one direction its slope is {near_slope} by the points of the second "
+        f"differences and {wide_slope} by the values of J on a line out to {other.line.reach:.1g} (against the scale "
+        "of x). The errors are those of the points' scale alone; set `scale`, or a step, of the size that matters"
+    )
+    return (text,)
 
 
 def disagreement(

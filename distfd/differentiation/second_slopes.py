@@ -22,6 +22,12 @@ _AIM = 10.0
 1.4 times as large as that of the nearer formula, and its truncation a tenth."""
 _SEEN = 1.5
 """A truncation is significant above this many of its standard deviations."""
+_ROUGH, _SURE = 0.3, 3.0
+"""The derivatives over both distances differ if one is smaller by this part, and the difference is this many standard
+deviations of its noise."""
+_MATTERS = 3.0
+"""... and it matters if J, bent so much, would change by this many times what it changes over the scale of x: for a
+smooth J it is about once."""
 _FARTHER, _NEARER = 5.0, 0.02
 """Largest factors by which the next distance may be farther or nearer."""
 _WORTH = 2.0
@@ -41,18 +47,23 @@ class SecondSlopes:
         The best value, and half the width of an interval meant to hold the derivative; NaN where there is none.
     factor : (n,) ndarray
         Factor by which the distance of the points should be changed; 1 where it is good.
+    rough : (n,) ndarray
+        1 where the derivatives over both distances differ far beyond noise, 0 elsewhere.
     """
 
     value: Floats
     bar: Floats
     factor: Floats
+    rough: Floats
 
     def better(self, other: SecondSlopes) -> SecondSlopes:
         """For each derivative, the value with the smaller bar of the two; the factor is that of ``other``."""
         taken = np.isfinite(other.value) & (~np.isfinite(self.value) | (other.bar < self.bar))
-        return SecondSlopes(
-            np.where(taken, other.value, self.value), np.where(taken, other.bar, self.bar), other.factor
+        value, bar, rough = (
+            np.where(taken, theirs, own)
+            for own, theirs in ((self.value, other.value), (self.bar, other.bar), (self.rough, other.rough))
         )
+        return SecondSlopes(value, bar, other.factor, rough)
 
 
 def at_two_distances(  # noqa: PLR0917  # two distances have two of each
@@ -90,11 +101,36 @@ def at_two_distances(  # noqa: PLR0917  # two distances have two of each
         values = np.array([near, far, both])
         best = np.where(np.isfinite(bars) & np.isfinite(values), bars, np.inf).argmin(axis=0)[None]
         value, bar = (np.take_along_axis(part, best, axis=0)[0] for part in (values, bars))
+        rough = (bend > _ROUGH) & (apart > _SURE * seen[:, 0])
         factor = (_AIM * close[:, 0] / truncation[0]) ** 0.25
         factor = np.where(truncation[0] < _SEEN * doubt[0], _FARTHER, factor)
     factor = np.where(np.isfinite(near) & np.isfinite(far), np.clip(factor, _NEARER, _FARTHER), 1 / 8)
     known = np.isfinite(value)
-    return SecondSlopes(np.where(known, value, np.nan), np.where(known, bar, np.nan), np.nan_to_num(factor, nan=1.0))
+    return SecondSlopes(
+        np.where(known, value, np.nan),
+        np.where(known, bar, np.nan),
+        np.nan_to_num(factor, nan=1.0),
+        rough.astype(float),
+    )
+
+
+def nothing_seen(n: int) -> SecondSlopes:
+    """As many derivatives, none of which is known."""
+    return SecondSlopes(np.full(n, np.nan), np.full(n, np.nan), np.ones(n), np.zeros(n))
+
+
+def rough_rows(seen: SecondSlopes, reach: Floats, variation: float) -> NDArray[np.bool_]:
+    """Which of n second derivatives are those of no smooth J, and matter.
+
+    Parameters
+    ----------
+    reach : (n,) ndarray
+        By this factor a derivative becomes a change of J over the scale of x.
+    variation : float
+        How much J changes over the scale of x.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray((seen.rough > 0) & (np.abs(seen.value) * reach > _MATTERS * variation))
 
 
 def misplaced(factor: Floats) -> NDArray[np.bool_]:

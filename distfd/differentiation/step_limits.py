@@ -16,6 +16,7 @@ from distfd.core.records import DOUBLE, WHOLE, Status
 from distfd.differentiation.diagnostics import listed, no_movement_warnings
 from distfd.differentiation.method import Request
 from distfd.differentiation.rounding_quantum import many_digits, quantum
+from distfd.differentiation.step_changes import changes_over_steps
 from distfd.differentiation.steps import own_sizes
 from distfd.differentiation.value_precision import SINGLE, single_outputs, type_name, unit_roundoff, wave_bits
 from distfd.differentiation.wild_values import wild_value_warnings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.value_precision import OwnPrecision
 
     Floats = NDArray[np.float64]
+    Numbers = NDArray[np.int64]
 
 _OFF = 0.1
 """A step is too large for x, or for the width of its bounds, if the p-th power of the ratio is at least this, for a
@@ -37,10 +39,10 @@ scheme of order p: the derivative of a power of x then has about this relative e
 _MOVES = 1e3
 """... and it matters if J changes this many times as fast as a J that changes by its own size when x changes by max(1,
 abs(x)), ..."""
+_BENT_MOVES = 0.1
+"""... or this many times as fast, and J is not linear over the step, ..."""
 _MUCH = 0.2
 """... or if J changes by this part of itself."""
-_BESIDE = 1e-2
-"""The size of an output counts as at least this part of the largest output."""
 _UNITS = 10.0
 """A difference of fewer units in the last place has a relative error of more than 10 %."""
 _PRINTED_UNITS = 5.0
@@ -127,8 +129,8 @@ class Terms:
     least: Floats
 
 
-def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -> NDArray[np.int64]:
-    """Coordinates whose default step is not small relative to x, or to the width of finite bounds.
+def coarse_steps(site: BasePoint, moved: Floats, given: Given) -> NDArray[np.bool_]:
+    """Coordinates, (d,), whose default step is not small relative to x, or to the width of finite bounds.
 
     Parameters
     ----------
@@ -136,15 +138,11 @@ def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -
     moved : (d,) ndarray
         How far each coordinate was moved.
     given : Given
-    change : (d,) ndarray
-        The change of J when each coordinate was moved, as a part of J. If J has the scale 1 and x happens to be tiny,
-        this is no more than about the step.
     """
     own = own_sizes(site.x, site.lower, site.upper)
     with np.errstate(over="ignore", invalid="ignore"):
         coarse = moved >= _OFF ** (1 / given.order) * own
-        seen = change > np.minimum(_MOVES * moved / np.maximum(1.0, np.abs(site.x)), _MUCH)
-    return np.flatnonzero(given.open_steps & coarse & seen & (site.lower != site.upper))
+    return np.asarray(given.open_steps & coarse & (site.lower != site.upper))
 
 
 def lost_entries(terms: Terms, unit: Floats, printed: Floats | float = 0.0) -> NDArray[np.int64]:
@@ -296,8 +294,14 @@ class CheckedSteps:
     def _coarse(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
         """Warnings about default steps that are not small relative to x."""
         given, site = self.given, self.site
-        moved, change = _moves(answer, given), _changes(answer, waves, given)
-        rows = coarse_steps(site, moved, given, change)
+        moved = _moves(answer, given)
+        coarse = coarse_steps(site, moved, given)
+        if not coarse.any():
+            return ()
+        change, bent = changes_over_steps(answer, waves, given, np.where(coarse, moved, 0.0))
+        # If J has the scale 1 and x happens to be tiny, the change is no more than about the step, and linear.
+        far = moved / np.maximum(1.0, np.abs(site.x))
+        rows = np.flatnonzero(coarse & ((change > np.minimum(_MOVES * far, _MUCH)) | (bent > _BENT_MOVES * far)))
         if not len(rows):
             return ()
         k = int(rows[0])
@@ -395,46 +399,6 @@ def _moves(answer: Answer, given: Given) -> Floats:
     if given.directions is None:
         return np.abs(answer.step)
     return np.asarray((np.abs(answer.step)[:, None] * np.abs(given.directions)).max(axis=0))
-
-
-def _changes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
-    """The largest relative change of J along each coordinate, over all outputs, (d,).
-
-    An output's size is the largest one seen, and at least a part of the largest output. For points that move several
-    coordinates, all of these get the same change.
-    """
-    d, m = len(given.open_steps), len(answer.value)
-    size, most = np.abs(answer.value), np.zeros(d)
-    if len(given.known.size) == m:
-        size = np.maximum(size, given.known.size)
-    changes: list[tuple[NDArray[np.int64], Floats]] = []
-    if given.kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray):
-        for wave in waves:
-            if wave.values.shape[1] != m:
-                continue
-            points = wave.request.points
-            single = np.flatnonzero((np.diff(points.indptr) == 1) & (wave.status == Status.OK))
-            there = wave.values[single]
-            size = np.maximum(size, np.max(np.abs(there.real), axis=0, initial=0.0))
-            moved = np.abs(there.imag) if np.iscomplexobj(there) else np.abs(there - answer.value)
-            changes.append((points.indices[points.indptr[single]], moved))
-    elif given.kind == "jacobian":
-        entries = answer.derivative.tocoo()
-        moved = np.abs(entries.data) * np.abs(answer.step)[entries.col]
-        size = np.maximum(size, _BESIDE * size.max(initial=0.0))
-        np.maximum.at(most, entries.col, np.nan_to_num(moved / size[entries.row]))
-    elif given.directions is not None:
-        table = np.abs(np.reshape(answer.derivative, (len(answer.step), m))) * np.abs(answer.step)[:, None]
-        for direction, moved in zip(given.directions, table, strict=True):
-            rows = np.flatnonzero(direction)
-            changes.append((rows, np.broadcast_to(moved, (len(rows), m))))
-    else:
-        every = max(np.max(np.abs(wave.values - answer.value), axis=0, initial=0.0) for wave in waves)
-        changes.append((np.arange(d), np.broadcast_to(every, (d, m))))
-    size = np.maximum(size, _BESIDE * size.max(initial=0.0))
-    for rows, moved in changes:
-        np.maximum.at(most, rows, np.nan_to_num(moved / size).max(axis=1, initial=0.0))
-    return most
 
 
 def _still(terms: Terms, n: int) -> NDArray[np.int64]:

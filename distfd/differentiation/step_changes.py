@@ -1,0 +1,134 @@
+"""How much J changes over the steps along coordinates, and whether it is linear there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.core.points import Points
+    from distfd.differentiation.method import Answer, Wave
+    from distfd.differentiation.step_limits import Given
+
+    Floats = NDArray[np.float64]
+    Numbers = NDArray[np.int64]
+
+_FARTHEST = 4.5
+"""Points that are farther away than this many steps belong to something else, such as a search for the structure."""
+_RATIO_DIGITS = 4
+"""Decimals by which two lines are the same."""
+_BENT = 0.3
+"""J is not linear over the step if its slopes to the points of a line differ by this part of the largest one."""
+_BESIDE = 1e-2
+"""The size of an output counts as at least this part of the largest output."""
+
+
+def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, moved: Floats) -> tuple[Floats, Floats]:
+    """The largest relative changes of J along some coordinates, over all outputs.
+
+    An output's size is the largest one seen, and at least a part of the largest output. A point that moves several
+    coordinates counts for each of them.
+
+    Parameters
+    ----------
+    moved : (d,) ndarray
+        By how much the derivative's points move the coordinates of interest; 0 for the others.
+
+    Returns
+    -------
+    change : (d,) ndarray
+    bent : (d,) ndarray
+        The same over the outputs that are far from linear over the step, by points that lie on a line through x.
+    """
+    m, d = len(answer.value), len(moved)
+    size = np.abs(answer.value)
+    if len(given.known.size) == m:
+        size = np.maximum(size, given.known.size)
+    dense = given.kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray)
+    found: list[tuple[Numbers, Numbers, Floats, Floats, Floats]] = []
+    for wave in waves:
+        if wave.values.shape[1] != m:
+            continue
+        points = wave.request.points
+        together = np.diff(points.indptr)
+        good = (wave.status == Status.OK) & (together == 1 if dense else together > 0)
+        size = np.maximum(size, np.max(np.abs(wave.values[good].real), axis=0, initial=0.0))
+        shifts = points.values.real - points.x[points.indices]
+        near = np.abs(shifts) <= _FARTHEST * moved[points.indices]
+        entry = np.flatnonzero(near & (moved[points.indices] > 0))
+        point = np.searchsorted(points.indptr, entry, side="right") - 1
+        entry, point = entry[good[point]], point[good[point]]
+        # One row for each coordinate, point and output.
+        which, output = _outputs_of(answer, given, points.indices[entry])
+        if given.kind == "jacobian" and not dense:
+            alone = _moved_entries(answer, points, point[which], output) == 1
+            which, output = which[alone], output[alone]
+        there = wave.values[point[which], output]
+        shift, rise = shifts[entry][which], there - answer.value[output]
+        if np.iscomplexobj(there):
+            rise = np.abs(there.imag)
+        # A complex step has no error by its length, and points of a Hessian's product lie on no line through x.
+        shift = np.full(len(rise), np.nan) if not given.factor or given.kind == "hvp" else shift
+        # Points on one line through x move their coordinates in one ratio.
+        length = np.sqrt(np.bincount(np.repeat(np.arange(len(points)), together), shifts**2, len(points)))
+        line = np.round(np.abs(shifts[entry]) / length[point], _RATIO_DIGITS)[which]
+        found.append((points.indices[entry][which], output, line, shift, rise))
+    change, bent = np.zeros(d), np.zeros(d)
+    if not found or not any(len(part[0]) for part in found):
+        return change, bent
+    at, output, line, shift, rise = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    size = np.maximum(size, _BESIDE * size.max(initial=0.0))
+    order = np.lexsort((line, output, at))
+    key = np.stack((at, output, line))[:, order]
+    first = np.flatnonzero(np.append(True, (key[:, 1:] != key[:, :-1]).any(axis=0)))
+    largest = np.nan_to_num(np.fmax.reduceat((np.abs(rise) / size[output])[order], first))
+    slope = (rise / shift)[order]
+    high, low = np.fmax.reduceat(slope, first), np.fmin.reduceat(slope, first)
+    curved = high - low > _BENT * np.maximum(np.abs(high), np.abs(low))
+    np.maximum.at(change, at[order][first], largest)
+    np.maximum.at(bent, at[order][first], np.where(curved, largest, 0.0))
+    return change, bent
+
+
+def _outputs_of(answer: Answer, given: Given, coordinates: Numbers) -> tuple[Numbers, Numbers]:
+    """The outputs that depend on each of some coordinates (n,), one after another.
+
+    Returns
+    -------
+    which, output : (q,) ndarrays of int
+        The place of a coordinate in ``coordinates``, and the number of an output.
+    """
+    m = len(answer.value)
+    if given.kind != "jacobian" or isinstance(answer.derivative, np.ndarray):
+        return np.repeat(np.arange(len(coordinates)), m), np.tile(np.arange(m), len(coordinates))
+    entries = answer.derivative.tocoo()
+    order = np.argsort(entries.col, kind="stable")
+    starts = np.searchsorted(entries.col[order], np.arange(len(given.open_steps) + 1))
+    count = starts[coordinates + 1] - starts[coordinates]
+    which = np.repeat(np.arange(len(coordinates)), count)
+    within = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
+    return which, entries.row[order][starts[coordinates][which] + within].astype(np.int64)
+
+
+def _moved_entries(answer: Answer, points: Points, point: Numbers, output: Numbers) -> Numbers:
+    """How many entries of a sparse Jacobian, (q,), belong to an output and to coordinates that a point moves."""
+    from scipy.sparse import csr_array
+
+    entries = answer.derivative.tocoo()
+    m, d = entries.shape
+    pattern = csr_array((np.ones(len(entries.row), dtype=np.int64), (entries.col, entries.row)), shape=(d, m))
+    moves = csr_array(
+        (np.ones(len(points.indices), dtype=np.int64), points.indices, points.indptr), shape=(len(points), d)
+    )
+    both = (moves @ pattern).tocoo()
+    known = both.row.astype(np.int64) * m + both.col
+    order = np.argsort(known)
+    place = np.searchsorted(known[order], point * m + output)
+    return np.asarray(both.data[order][place])  # each of them moves one at least
