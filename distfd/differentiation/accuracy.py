@@ -14,8 +14,8 @@ from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.probe_refinement import CAP, most_evaluations, refine
-from distfd.differentiation.scale_agreement import compared
 from distfd.differentiation.scale_search import scaled_survey
+from distfd.differentiation.slope_comparison import compared
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Course
 from distfd.differentiation.noise import ALIKE
 from distfd.differentiation.probe_refinement import most_evaluations, refine
-from distfd.differentiation.scale_agreement import compared
 from distfd.differentiation.scale_search import scaled_survey
+from distfd.differentiation.slope_comparison import compared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

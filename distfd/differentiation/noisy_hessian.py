@@ -13,7 +13,6 @@ from distfd.differentiation.diagnostics import noise_warnings, rough_warnings, u
 from distfd.differentiation.hessian import missing_rows
 from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.probe_refinement import CAP
-from distfd.differentiation.scale_agreement import second_difference_warnings
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND, place_differences, sides
 from distfd.differentiation.second_slopes import (
@@ -24,6 +23,7 @@ from distfd.differentiation.second_slopes import (
     nothing_seen,
     rough_rows,
 )
+from distfd.differentiation.slope_comparison import second_difference_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -14,7 +14,6 @@ from distfd.differentiation.hessian_vector import HessianVector
 from distfd.differentiation.method import Answer, Course, Request
 from distfd.differentiation.noisy_hessian import supposed_noise
 from distfd.differentiation.probe_refinement import CAP
-from distfd.differentiation.scale_agreement import second_difference_warnings
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.second_slopes import (
@@ -25,6 +24,7 @@ from distfd.differentiation.second_slopes import (
     nothing_seen,
     rough_rows,
 )
+from distfd.differentiation.slope_comparison import second_difference_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from distfd.core.points import Points
     from distfd.differentiation.method import Answer, Wave
-    from distfd.differentiation.step_limits import Given
 
     Floats = NDArray[np.float64]
     Numbers = NDArray[np.int64]
@@ -30,7 +29,9 @@ _BESIDE = 1e-2
 """The size of an output counts as at least this part of the largest output."""
 
 
-def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, moved: Floats) -> tuple[Floats, Floats]:
+def changes_over_steps(
+    kind: str, answer: Answer, waves: Sequence[Wave], moved: Floats, *, known: Floats, imaginary: bool
+) -> tuple[Floats, Floats]:
     """The largest relative changes of J along some coordinates, over all outputs.
 
     An output's size is the largest one seen, and at least a part of the largest output. A point that moves several
@@ -38,8 +39,17 @@ def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, move
 
     Parameters
     ----------
+    kind : str
+        Of the derivative.
+    answer : Answer
+    waves : sequence of Wave
+        In x, with the points that the derivative is made from.
     moved : (d,) ndarray
-        By how much the derivative's points move the coordinates of interest; 0 for the others.
+        By how much these points move the coordinates of interest; 0 for the others.
+    known : (m,) ndarray
+        The largest absolute value of each output in earlier waves; empty before the first.
+    imaginary : bool
+        Whether the derivative is by complex steps: their length makes no error.
 
     Returns
     -------
@@ -49,9 +59,9 @@ def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, move
     """
     m, d = len(answer.value), len(moved)
     size = np.abs(answer.value)
-    if len(given.known.size) == m:
-        size = np.maximum(size, given.known.size)
-    dense = given.kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray)
+    if len(known) == m:
+        size = np.maximum(size, known)
+    dense = kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray)
     found: list[tuple[Numbers, Numbers, Floats, Floats, Floats]] = []
     for wave in waves:
         if wave.values.shape[1] != m:
@@ -66,16 +76,16 @@ def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, move
         point = np.searchsorted(points.indptr, entry, side="right") - 1
         entry, point = entry[good[point]], point[good[point]]
         # One row for each coordinate, point and output.
-        which, output = _outputs_of(answer, given, points.indices[entry])
-        if given.kind == "jacobian" and not dense:
+        which, output = _outputs_of(kind, answer, points.indices[entry])
+        if kind == "jacobian" and not dense:
             alone = _moved_entries(answer, points, point[which], output) == 1
             which, output = which[alone], output[alone]
         there = wave.values[point[which], output]
         shift, rise = shifts[entry][which], there - answer.value[output]
         if np.iscomplexobj(there):
             rise = np.abs(there.imag)
-        # A complex step has no error by its length, and points of a Hessian's product lie on no line through x.
-        shift = np.full(len(rise), np.nan) if not given.factor or given.kind == "hvp" else shift
+        # Points of a Hessian's product lie on no line through x.
+        shift = np.full(len(rise), np.nan) if imaginary or kind == "hvp" else shift
         # Points on one line through x move their coordinates in one ratio.
         length = np.sqrt(np.bincount(np.repeat(np.arange(len(points)), together), shifts**2, len(points)))
         line = np.round(np.abs(shifts[entry]) / length[point], _RATIO_DIGITS)[which]
@@ -97,7 +107,7 @@ def changes_over_steps(answer: Answer, waves: Sequence[Wave], given: Given, move
     return change, bent
 
 
-def _outputs_of(answer: Answer, given: Given, coordinates: Numbers) -> tuple[Numbers, Numbers]:
+def _outputs_of(kind: str, answer: Answer, coordinates: Numbers) -> tuple[Numbers, Numbers]:
     """The outputs that depend on each of some coordinates (n,), one after another.
 
     Returns
@@ -106,11 +116,11 @@ def _outputs_of(answer: Answer, given: Given, coordinates: Numbers) -> tuple[Num
         The place of a coordinate in ``coordinates``, and the number of an output.
     """
     m = len(answer.value)
-    if given.kind != "jacobian" or isinstance(answer.derivative, np.ndarray):
+    if kind != "jacobian" or isinstance(answer.derivative, np.ndarray):
         return np.repeat(np.arange(len(coordinates)), m), np.tile(np.arange(m), len(coordinates))
     entries = answer.derivative.tocoo()
     order = np.argsort(entries.col, kind="stable")
-    starts = np.searchsorted(entries.col[order], np.arange(len(given.open_steps) + 1))
+    starts = np.searchsorted(entries.col[order], np.arange(len(answer.step) + 1))
     count = starts[coordinates + 1] - starts[coordinates]
     which = np.repeat(np.arange(len(coordinates)), count)
     within = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)

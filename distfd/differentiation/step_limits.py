@@ -298,7 +298,14 @@ class CheckedSteps:
         coarse = coarse_steps(site, moved, given)
         if not coarse.any():
             return ()
-        change, bent = changes_over_steps(answer, waves, given, np.where(coarse, moved, 0.0))
+        change, bent = changes_over_steps(
+            given.kind,
+            answer,
+            waves,
+            np.where(coarse, moved, 0.0),
+            known=given.known.size,
+            imaginary=not given.factor,
+        )
         # If J has the scale 1 and x happens to be tiny, the change is no more than about the step, and linear.
         far = moved / np.maximum(1.0, np.abs(site.x))
         rows = np.flatnonzero(coarse & ((change > np.minimum(_MOVES * far, _MUCH)) | (bent > _BENT_MOVES * far)))
