@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _FARTHEST = 4.5
 """Points that are farther away than this many steps belong to something else, such as a search for the structure."""
+_AT_ONCE = 1_000_000
+"""About as many numbers are looked at at once: coordinates times outputs."""
 _RATIO_DIGITS = 4
 """Decimals by which two lines are the same."""
 _BENT = 0.3
@@ -58,53 +60,77 @@ def changes_over_steps(
         The same over the outputs that are far from linear over the step, by points that lie on a line through x.
     """
     m, d = len(answer.value), len(moved)
-    size = np.abs(answer.value)
+    dense = kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray)
+    size, seen = np.abs(answer.value), []
     if len(known) == m:
         size = np.maximum(size, known)
-    dense = kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray)
-    found: list[tuple[Numbers, Numbers, Floats, Floats, Floats]] = []
     for wave in waves:
-        if wave.values.shape[1] != m:
-            continue
-        points = wave.request.points
-        together = np.diff(points.indptr)
-        good = (wave.status == Status.OK) & (together == 1 if dense else together > 0)
-        size = np.maximum(size, np.max(np.abs(wave.values[good].real), axis=0, initial=0.0))
-        shifts = points.values.real - points.x[points.indices]
-        near = np.abs(shifts) <= _FARTHEST * moved[points.indices]
-        entry = np.flatnonzero(near & (moved[points.indices] > 0))
-        point = np.searchsorted(points.indptr, entry, side="right") - 1
-        entry, point = entry[good[point]], point[good[point]]
-        # One row for each coordinate, point and output.
-        which, output = _outputs_of(kind, answer, points.indices[entry])
-        if kind == "jacobian" and not dense:
-            alone = _moved_entries(answer, points, point[which], output) == 1
-            which, output = which[alone], output[alone]
-        there = wave.values[point[which], output]
-        shift, rise = shifts[entry][which], there - answer.value[output]
-        if np.iscomplexobj(there):
-            rise = np.abs(there.imag)
-        # Points of a Hessian's product lie on no line through x.
-        shift = np.full(len(rise), np.nan) if imaginary or kind == "hvp" else shift
-        # Points on one line through x move their coordinates in one ratio.
-        length = np.sqrt(np.bincount(np.repeat(np.arange(len(points)), together), shifts**2, len(points)))
-        line = np.round(np.abs(shifts[entry]) / length[point], _RATIO_DIGITS)[which]
-        found.append((points.indices[entry][which], output, line, shift, rise))
-    change, bent = np.zeros(d), np.zeros(d)
-    if not found or not any(len(part[0]) for part in found):
-        return change, bent
-    at, output, line, shift, rise = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if wave.values.shape[1] == m:
+            together = np.diff(wave.request.points.indptr)
+            good = (wave.status == Status.OK) & (together == 1 if dense else together > 0)
+            size = np.maximum(size, np.max(np.abs(wave.values.real), axis=0, initial=0.0, where=good[:, None]))
+            seen.append((wave, good))
     size = np.maximum(size, _BESIDE * size.max(initial=0.0))
-    order = np.lexsort((line, output, at))
-    key = np.stack((at, output, line))[:, order]
-    first = np.flatnonzero(np.append(True, (key[:, 1:] != key[:, :-1]).any(axis=0)))
-    largest = np.nan_to_num(np.fmax.reduceat((np.abs(rise) / size[output])[order], first))
-    slope = (rise / shift)[order]
-    high, low = np.fmax.reduceat(slope, first), np.fmin.reduceat(slope, first)
-    curved = high - low > _BENT * np.maximum(np.abs(high), np.abs(low))
-    np.maximum.at(change, at[order][first], largest)
-    np.maximum.at(bent, at[order][first], np.where(curved, largest, 0.0))
+    change, bent = np.zeros(d), np.zeros(d)
+    rows, sparse = np.flatnonzero(moved), kind == "jacobian" and not dense
+    some = len(rows) if sparse else max(1, _AT_ONCE // m)
+    for start in range(0, len(rows), max(1, some)):
+        part = np.zeros(d)
+        part[rows[start : start + some]] = moved[rows[start : start + some]]
+        found = [_rises(kind, answer, wave, good, part) for wave, good in seen]
+        at, output, line, shift, rise = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if not len(at):
+            continue
+        # A complex step's length makes no error, and points of a Hessian's product lie on no line through x.
+        slope = rise / (np.nan if imaginary or kind == "hvp" else shift)
+        order = np.lexsort((line, output, at))
+        key = np.stack((at, output, line))[:, order]
+        first = np.flatnonzero(np.append(True, (key[:, 1:] != key[:, :-1]).any(axis=0)))
+        largest = np.nan_to_num(np.fmax.reduceat((np.abs(rise) / size[output])[order], first))
+        high, low = np.fmax.reduceat(slope[order], first), np.fmin.reduceat(slope[order], first)
+        curved = high - low > _BENT * np.maximum(np.abs(high), np.abs(low))
+        np.maximum.at(change, at[order][first], largest)
+        np.maximum.at(bent, at[order][first], np.where(curved, largest, 0.0))
     return change, bent
+
+
+def _rises(
+    kind: str, answer: Answer, wave: Wave, good: NDArray[np.bool_], moved: Floats
+) -> tuple[Numbers, Numbers, Floats, Floats, Floats]:
+    """Changes of J from x, with one row for each point of a wave, coordinate of interest and output.
+
+    Parameters
+    ----------
+    good : (n,) ndarray of bool
+        The points that count.
+    moved : (d,) ndarray
+        As for `changes_over_steps`.
+
+    Returns
+    -------
+    at, output : (q,) ndarrays of int
+        The coordinate and the output.
+    line : (q,) ndarray
+        The same for points on one line through x.
+    shift, rise : (q,) ndarrays
+        By how much the coordinate and J changed.
+    """
+    points = wave.request.points
+    shifts = points.values.real - points.x[points.indices]
+    near = np.abs(shifts) <= _FARTHEST * moved[points.indices]
+    entry = np.flatnonzero(near & (moved[points.indices] > 0))
+    point = np.searchsorted(points.indptr, entry, side="right") - 1
+    entry, point = entry[good[point]], point[good[point]]
+    which, output = _outputs_of(kind, answer, points.indices[entry])
+    if kind == "jacobian" and not isinstance(answer.derivative, np.ndarray):
+        alone = _moved_entries(answer, points, point[which], output) == 1
+        which, output = which[alone], output[alone]
+    there = wave.values[point[which], output]
+    rise = np.abs(there.imag) if np.iscomplexobj(there) else there - answer.value[output]
+    # Points on one line move their coordinates in one ratio.
+    length = np.sqrt(np.bincount(np.repeat(np.arange(len(points)), np.diff(points.indptr)), shifts**2, len(points)))
+    line = np.round(np.abs(shifts[entry]) / length[point], _RATIO_DIGITS)
+    return points.indices[entry][which], output, line[which], shifts[entry][which], rise
 
 
 def _outputs_of(kind: str, answer: Answer, coordinates: Numbers) -> tuple[Numbers, Numbers]:
