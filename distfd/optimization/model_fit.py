@@ -495,7 +495,9 @@ class ModelSearch:
         for factor in _RADII:
             models: list[ResidualModel] = [model, linear] if factor in _BOTH and wanted > 1 else [model]
             for each in models:
-                z, cost = least_of_model(self.residuals, each, self._radius * factor, box, self.loss)
+                z, cost = least_of_model(
+                    self.residuals, each, self._radius * factor, box, self.loss, priors=len(self.linear) > 0
+                )
                 length = float(np.linalg.norm(z))
                 x = np.where(self._free, np.clip(self.x + z * self.typical, self.lower, self.upper), self.x)
                 if length == 0 or x.tobytes() == self.x.tobytes():

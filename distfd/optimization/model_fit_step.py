@@ -42,7 +42,13 @@ class ResidualModel(Protocol):
 
 
 def least_of_model(
-    residuals: Floats, model: ResidualModel, radius: float, bounds: tuple[Floats, Floats], loss: Loss
+    residuals: Floats,
+    model: ResidualModel,
+    radius: float,
+    bounds: tuple[Floats, Floats],
+    loss: Loss,
+    *,
+    priors: bool = False,
 ) -> tuple[Floats, float]:
     """The displacement of least cost that Newton's method finds from the centre, and the cost there.
 
@@ -59,6 +65,9 @@ def least_of_model(
     bounds : pair of (d,) ndarrays
         Bounds of the displacement; 0 is inside.
     loss : Loss
+    priors : bool
+        Whether some residuals are those of priors: a narrow one bends the cost along its variable far more than all
+        else, and yet exactly as the model says.
     """
     lower, upper = bounds
     z, f = np.zeros(len(lower)), np.array(residuals)
@@ -77,7 +86,7 @@ def least_of_model(
             if not np.isfinite(hessian).all():
                 continue
             room = np.sqrt(max(radius**2 - float(z[~free] @ z[~free]), 0.0))
-            step = _in_ball(hessian, gradient[free], z[free], room)
+            step = _in_ball(hessian, gradient[free], z[free], room, graded=priors)
             for _ in range(_HALVINGS):
                 at = z.copy()
                 at[free] += step
@@ -100,13 +109,14 @@ def least_of_model(
 
 
 @np.errstate(over="ignore")  # the step of a Hessian that almost vanishes is shortened by the radius
-def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats:
+def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float, *, graded: bool) -> Floats:
     """The s with |z + s| <= radius of the least quadratic: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
 
-    The multiplier is found by bisection in the Hessian's eigenvectors. Where their eigenvalues would be lost in the
-    round-off of the largest, the step is Newton's, cut off at the radius.
+    The multiplier is found by bisection in the Hessian's eigenvectors. If it is ``graded``, and their eigenvalues would
+    be lost in the round-off of the largest, the step is Newton's, cut off at the radius. (Without priors, steps along
+    curvatures that are lost so are no loss: measured, they lengthen fits.)
     """
-    step_of_graded = _cut_newton_step(hessian, gradient, z, radius)
+    step_of_graded = _cut_newton_step(hessian, gradient, z, radius) if graded else None
     if step_of_graded is not None:
         return step_of_graded
     values, vectors = np.linalg.eigh(hessian)

@@ -419,11 +419,12 @@ def test_repair_goes_with_any_number_of_slots(slots: int) -> None:
     np.testing.assert_allclose(found.x, fit(residuals, X0, slots).x, rtol=1e-4)
 
 
-def test_a_hessian_that_almost_vanishes_gives_no_warning() -> None:
+@pytest.mark.parametrize("graded", [False, True])
+def test_a_hessian_that_almost_vanishes_gives_no_warning(*, graded: bool) -> None:
     from distfd.optimization.model_fit_step import _in_ball
 
     with np.errstate(over="raise", invalid="raise"):
-        step = _in_ball(np.diag([1e-300, 1e-305]), np.array([1.0, 1e10]), np.zeros(2), 0.5)
+        step = _in_ball(np.diag([1e-300, 1e-305]), np.array([1.0, 1e10]), np.zeros(2), 0.5, graded=graded)
     assert np.linalg.norm(step) <= 0.5 * (1 + 1e-9)
 
 
